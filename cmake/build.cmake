@@ -1,0 +1,99 @@
+# How everything is compiled, and the three ways to declare a part: a library, a plugin, a test program.
+
+# ccache takes sources with a precompiled header only when told that time stamps and macros in it may be ignored; gcc must
+# then keep the header's directives in what it preprocesses.
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+endif()
+find_program(MOLD mold)
+if(MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_library(millrace_flags INTERFACE)
+target_compile_options(millrace_flags INTERFACE -Wall -Wextra -Wshadow -Wformat=2 -Wvla -Wno-missing-field-initializers
+  -fno-omit-frame-pointer -fstack-protector-strong $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>)
+# A warning is an error with the compiler that everybody here builds with. Newer ones invent new warnings, which must not
+# keep a user from building.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(millrace_flags INTERFACE -Werror $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+elseif(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(millrace_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+endif()
+# Fortified calls would hide from the sanitizers what they look for; and under them gcc 12 takes parts of std::function and
+# std::regex for uninitialized.
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  target_compile_options(millrace_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+else()
+  target_compile_options(millrace_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif()
+# gcc 12 sees overlaps and overruns in `std::string + "literal"` that are not there (its bugs 105651 and 105329), and which it
+# sees depends on the lengths of literals, hence on the path of the tree. The sanitizers look for the true ones.
+target_compile_options(millrace_flags INTERFACE
+  "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-array-bounds;-Wno-restrict;-Wno-stringop-overflow;-Wno-stringop-overread>")
+add_link_options(-Wl,-z,relro,-z,now)
+target_include_directories(millrace_flags INTERFACE ${CMAKE_SOURCE_DIR})
+
+# millrace_library(NAME libraries…): a static library of all sources in this folder.
+function(millrace_library name)
+  file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
+  if(NOT sources)
+    message(WARNING "${name} has no source yet; it is left out")
+    return()
+  endif()
+  add_library(${name} STATIC ${sources})
+  target_link_libraries(${name} PRIVATE millrace_flags PUBLIC ${ARGN})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_precompile_headers(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_SOURCE_DIR}/cmake/precompiled.h>")
+endfunction()
+
+# millrace_plugin(NAME libraries…): steps/NAME.so in the build folder; exports mr_plugin_v1 and nothing else.
+function(millrace_plugin name)
+  file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  if(NOT sources)
+    message(WARNING "the plugin ${name} has no source yet; it is left out")
+    return()
+  endif()
+  add_library(step_${name} MODULE ${sources})
+  set_target_properties(step_${name} PROPERTIES OUTPUT_NAME ${name} PREFIX "" C_VISIBILITY_PRESET hidden
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/steps)
+  target_link_libraries(step_${name} PRIVATE millrace_flags ${ARGN})
+  target_link_options(step_${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+  set_property(GLOBAL APPEND PROPERTY MILLRACE_PLUGINS step_${name})
+endfunction()
+
+# millrace_tests(NAME libraries…): one GoogleTest program of all *_test.cc in this folder; each test is known to ctest.
+# Suites whose name ends in "Long" carry the label `long`: only `./run test --long` runs them. The tests are listed when
+# ctest starts and not after each link, so that building runs nothing.
+include(GoogleTest)
+function(millrace_tests name)
+  file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
+  if(NOT sources)
+    message(WARNING "${name} has no source yet; it is left out")
+    return()
+  endif()
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE millrace_flags ${ARGN} GTest::gtest GTest::gtest_main)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${name} PRIVATE MILLRACE_SOURCE="${CMAKE_SOURCE_DIR}" MILLRACE_BUILD="${CMAKE_BINARY_DIR}")
+  target_precompile_headers(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_SOURCE_DIR}/cmake/precompiled_test.h>")
+  set(prefix TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
+  gtest_discover_tests(${name} ${prefix} TEST_FILTER "-*Long.*" PROPERTIES TIMEOUT 300)
+  gtest_discover_tests(${name} ${prefix} TEST_FILTER "*Long.*" TEST_LIST ${name}_LONG
+                       PROPERTIES TIMEOUT 3600 LABELS long)
+endfunction()
+
+# millrace_programs(): the targets `plugins` (every steps/*.so) and `product` (millrace and its plugins). Called last.
+function(millrace_programs)
+  get_property(plugins GLOBAL PROPERTY MILLRACE_PLUGINS)
+  add_custom_target(plugins DEPENDS ${plugins})
+  add_custom_target(product DEPENDS plugins)
+  if(TARGET millrace)
+    add_dependencies(product millrace)
+  endif()
+endfunction()
