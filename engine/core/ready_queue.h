@@ -1,0 +1,44 @@
+// ReadyQueue: the steps of one lane that could start but for a free slot, oldest job first, then in
+// the order of the file. It holds no more than its jobs' steps: a step leaves when it starts or
+// when its job goes. Internal to the folder.
+#pragma once
+
+#include <compare>
+#include <set>
+
+#include "engine/core/job.h"
+
+namespace millrace {
+
+class ReadyQueue {
+ public:
+  struct Entry {
+    uint64_t serial = 0;
+    int step = 0;
+    Job* job = nullptr;
+    bool operator<(const Entry& other) const {
+      return serial != other.serial ? serial < other.serial : step < other.step;
+    }
+  };
+
+  void push(Job* job, int step) {
+    const bool fresh = entries_.insert({job->serial, step, job}).second;
+    CHECK_MSG(fresh, "a step is queued once");
+  }
+  void remove(const Job* job, int step) {
+    CHECK(entries_.erase({job->serial, step, nullptr}) == 1);
+  }
+  Entry pop() {
+    CHECK(!entries_.empty());
+    const Entry entry = *entries_.begin();
+    entries_.erase(entries_.begin());
+    return entry;
+  }
+  bool empty() const { return entries_.empty(); }
+  size_t size() const { return entries_.size(); }
+
+ private:
+  std::set<Entry> entries_;
+};
+
+}  // namespace millrace

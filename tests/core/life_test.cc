@@ -1,0 +1,261 @@
+// Goal: retries, skips, deadlines, cancellation, waits and ends as contract.md sections 3 and 4
+// say. Method: one core; the test plays everything else, time included.
+#include <gtest/gtest.h>
+
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+#include "tests/core/core_fixture.h"
+
+namespace millrace::testing {
+namespace {
+
+constexpr std::string_view kRetries = "    retry: { max: 3, backoff: 1s..8s, jitter: none }\n";
+
+TEST(Life, TransientFailuresAreRetriedAfterABackoffThatDoubles) {
+  CoreFixture t("a[pure]", fixture_options(), kRetries);
+  t.submit("job1");
+  t.write_done("job1");
+  t.actions();
+  t.step_failed("a", "busy", true);
+  EXPECT_TRUE(t.waiting_for("job1", "a").starts_with("retry: attempt 1 of 3 failed (busy)"));
+  t.pass(999);
+  EXPECT_EQ(t.actions(), "");
+  t.pass(1);
+  EXPECT_EQ(t.actions(), "start a");
+  t.step_failed("a", "busy", true);
+  t.pass(1999);
+  EXPECT_EQ(t.actions(), "");
+  t.pass(1);
+  t.step_failed("a", "busy", true);
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kFailed);
+  EXPECT_EQ(t.stored("job1").error->reason, "busy");
+  EXPECT_EQ(t.stored("job1").error->step, "a");
+  EXPECT_EQ(t.stored("job1").error->attempt, 3u);
+  EXPECT_EQ(t.stored_step("job1", "a").tries.size(), 3u);
+}
+
+TEST(Life, OtherFailuresAreNot) {
+  CoreFixture t("a[pure]", fixture_options(), kRetries);
+  t.submit("job1");
+  t.step_failed("a", "broken");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kFailed);
+  EXPECT_EQ(t.stored_step("job1", "a").attempts, 1u);
+}
+
+TEST(Life, RetryAfterIsALowerBound) {
+  CoreFixture t("a[pure]", fixture_options(), kRetries);
+  t.submit("job1");
+  t.actions();
+  StepOutcome outcome;
+  outcome.transient = true;
+  outcome.retry_after_ms = 5000;
+  t.step_done("a", outcome);
+  t.pass(4999);
+  EXPECT_EQ(t.actions(), "");
+  t.pass(1);
+  EXPECT_EQ(t.actions(), "start a");
+}
+
+TEST(Life, WhatWasLostWithoutFaultDoesNotCount) {
+  CoreFixture t("a[pure]");
+  t.submit("job1");
+  t.actions();
+  StepOutcome outcome;
+  outcome.kind = StepOutcome::Kind::kRequeued;
+  t.step_done("a", outcome);
+  EXPECT_EQ(t.actions(), "start a");
+  EXPECT_EQ(t.started("a").attempt, 1u);
+}
+
+TEST(Life, BackoffSurvivesARestart) {
+  CoreFixture t("a[pure]", fixture_options(), kRetries);
+  t.submit("job1");
+  t.write_done("job1");
+  t.step_failed("a", "busy", true);
+  t.write_done("job1");
+  t.restart();
+  EXPECT_EQ(t.actions(), "");
+  t.pass(1000);
+  EXPECT_EQ(t.actions(), "start a");
+  EXPECT_EQ(t.started("a").attempt, 2u);
+}
+
+TEST(Life, AClockThatIsSetForwardTimesNothingOutAndOneSetBackStopsNothing) {
+  CoreFixture t(
+      "pipeline: p\ntimeout: 10m\nsteps:\n  a: { use: pure, retry: { max: 3, backoff: 1s..1s } "
+      "}\n");
+  t.submit("job1");
+  std::vector<Action> actions;
+  t.core().apply(Tick{t.now() + 86'400'000}, &actions);
+  t.core().apply(Tick{t.now() - 86'400'000}, &actions);
+  EXPECT_TRUE(actions.empty());
+  EXPECT_LE(t.core().next_deadline(), t.now() - 86'400'000 + 600'000);
+}
+
+TEST(Life, ReadersOfAFailedStepAreSkippedAndTheRestGoesOn) {
+  CoreFixture t(
+      "pipeline: p\nsteps:\n"
+      "  a: { use: pure }\n"
+      "  b: { use: pure, with: { text: \"${{ steps.a.text }}\" } }\n"
+      "  c: { use: pure, needs: { a: done } }\n"
+      "outputs: { text: \"${{ steps.c.text }}\" }\n");
+  t.submit("job1");
+  t.step_failed("a", "broken");
+  EXPECT_EQ(t.actions(), "start a, start c");
+  t.step_done("c");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored_step("job1", "b").state, StepState::kSkipped);
+  EXPECT_EQ(t.stored_step("job1", "c").state, StepState::kSucceeded);
+  EXPECT_EQ(t.stored("job1").state, JobState::kFailed);
+  EXPECT_EQ(t.stored("job1").outputs, R"({"text":"done"})");
+}
+
+TEST(Life, CancelStopsPureStepsAndLetsEffectsEnd) {
+  CoreFixture t(
+      "pipeline: p\nsteps:\n  a: { use: pure }\n  b: { use: keyed }\n  c: { use: pure, needs: [b] "
+      "}\n");
+  t.submit("job1");
+  t.write_done("job1");
+  t.actions();
+  t.cancel("job1");
+  EXPECT_EQ(t.actions(), "stop a");
+  t.write_done("job1");
+  EXPECT_EQ(t.actions(), "answer cancel verb_done");
+  StepOutcome stopped;
+  stopped.kind = StepOutcome::Kind::kStopped;
+  t.step_done("a", stopped);
+  t.step_done("b");
+  EXPECT_EQ(t.actions(), "");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kCancelled);
+  EXPECT_EQ(t.stored_step("job1", "a").state, StepState::kCancelled);
+  EXPECT_EQ(t.stored_step("job1", "b").state, StepState::kSucceeded);
+  EXPECT_EQ(t.stored_step("job1", "c").state, StepState::kCancelled);
+  t.cancel("job1");
+  EXPECT_EQ(t.answers().back().kind, Answer::Kind::kUnknown);
+}
+
+TEST(Life, ACancelThatComesTooLateIsRefusedWhenTheEndIsDurable) {
+  CoreFixture t("a[pure]");
+  t.submit("job1");
+  t.write_done("job1");
+  t.step_done("a");
+  t.actions();
+  t.cancel("job1");
+  EXPECT_EQ(t.actions(), "");
+  t.write_done("job1");
+  EXPECT_EQ(t.actions(), "answer cancel verb_forbidden, forget job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kSucceeded);
+}
+
+TEST(Life, ThePipelinesTimeoutFailsTheJob) {
+  CoreFixture t(
+      "pipeline: p\ntimeout: 5s\nsteps:\n  a: { use: pure }\n  b: { use: pure, needs: [a] }\n");
+  t.submit("job1");
+  t.write_done("job1");
+  t.actions();
+  t.pass(5000);
+  EXPECT_EQ(t.actions(), "stop a");
+  t.step_done("a");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kFailed);
+  EXPECT_EQ(t.stored("job1").error->reason, "timeout");
+  EXPECT_EQ(t.stored("job1").error->number, errors::kJobTimeout);
+}
+
+TEST(Life, AWaitEndsAtTheEndOrInTime) {
+  CoreFixture t("a[pure]");
+  t.submit("job1");
+  t.write_done("job1");
+  t.actions();
+  t.wait("job1", 1000);
+  t.pass(1000);
+  EXPECT_EQ(t.actions(), "answer wait time_up");
+  t.wait("job1", 1000);
+  t.unwait_last();
+  t.wait("job1", 5000);
+  t.step_done("a");
+  EXPECT_EQ(t.actions(), "");
+  t.write_done("job1");
+  EXPECT_EQ(t.actions(), "answer wait ended, forget job1");
+  t.pass(10'000);
+  EXPECT_EQ(t.actions(), "");
+}
+
+TEST(Life, LongOutputsGoIntoABlobThatIsReadBack) {
+  CoreFixture t(
+      "pipeline: p\nsteps:\n  a: { use: pure }\n  b: { use: keyed, with: { text: \"${{ "
+      "steps.a.text }}\" } }\n");
+  t.submit("job1");
+  t.write_done("job1");
+  StepOutcome outcome = t.success("a");
+  outcome.outputs[kTextPort] = std::string(kInlineJsonBytesMax + 1, 'x');
+  t.actions();
+  t.step_done("a", outcome);
+  EXPECT_EQ(t.actions(), "put text");
+  t.bytes_durable("text");
+  t.write_done("job1");
+  EXPECT_TRUE(t.stored_step("job1", "a").spilled.has_value());
+  EXPECT_EQ(named_blobs(t.stored("job1")).size(), 1u);
+}
+
+TEST(Life, ARecordThatWouldBeTooLargeFailsTheStep) {
+  std::string yaml = "pipeline: p\nsteps:\n";
+  for (int i = 0; i < 8; i++) yaml += "  s" + std::to_string(i) + ": { use: pure }\n";
+  CoreFixture t(yaml);
+  t.submit("job1");
+  for (int i = 0; i < 8; i++) {
+    const std::string step = "s" + std::to_string(i);
+    StepOutcome outcome = t.success(step);
+    outcome.outputs[kTextPort] = std::string(kInlineJsonBytesMax - 100, 'x');
+    t.step_done(step, outcome);
+  }
+  t.write_done("job1");
+  EXPECT_EQ(t.stored_step("job1", "s0").state, StepState::kSucceeded);
+  EXPECT_EQ(t.stored_step("job1", "s7").error->number, errors::kRecordTooLarge);
+}
+
+TEST(Life, ForwardedBytesArePutOnceAndDroppedWhenNobodyNeedsThem) {
+  CoreFixture t("image -> up[pure] -> gray[pure]");
+  t.submit("job1");
+  EXPECT_EQ(t.actions(), "put image, start up");
+  const auto content = t.started("up").with[0].as_blob().content;
+  StepOutcome outcome = t.success("up");
+  outcome.outputs[kDataPort] = t.started("up").with[0];
+  t.step_done("up", outcome);
+  EXPECT_EQ(t.actions(), "start gray");
+  t.bytes_durable("image");
+  EXPECT_TRUE(content->bytes.present());
+  t.step_done("gray");
+  EXPECT_FALSE(content->bytes.present());
+}
+
+TEST(Life, StepsStartInTheOrderOfTheirJobsWithinTheSlots) {
+  CoreFixture t("a[pure] -> b[pure]");
+  t.capacity(Lane::kCpu, 1);
+  t.submit("job1");
+  t.submit("job2");
+  EXPECT_EQ(t.actions(), "start a");
+  EXPECT_EQ(t.core().stats().ready[0], 1);
+  t.step_done("a");
+  EXPECT_EQ(t.actions(), "start job1/b");
+  t.step_done("job1/b");
+  EXPECT_EQ(t.actions(), "start job2/a");
+}
+
+TEST(Life, ALostRecordIsGivenUp) {
+  CoreFixture t("a[pure] -> b[keyed]");
+  t.submit("job1");
+  t.write_done("job1");
+  t.step_done("a");
+  t.actions();
+  t.wait("job1");
+  t.write_done("job1", WriteResult::kLost);
+  EXPECT_EQ(t.actions(), "answer wait unknown, forget job1 unfinished");
+  EXPECT_EQ(t.core().stats().fenced_writes, 1u);
+}
+
+}  // namespace
+}  // namespace millrace::testing

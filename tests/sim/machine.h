@@ -1,0 +1,66 @@
+// Machine: a core that is driven by lines of text.
+//
+// The world writes each event as one line; the machine reads it back, applies it and writes what
+// the core did under it. So every run is its own trace: executing the same lines again on a new
+// machine must give the same text (I9), and a trace in a file replays without any world.
+//
+// Lines begin with "> " (done to the core) or "< " (what it did). A value is one word: "-" null,
+// "n<hex>" new bytes, "d<digest>:<size>" bytes known to be durable, "f<port>" the blob that the
+// step was given there, "j<hex>" JSON.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/core/core.h"
+
+namespace millrace::sim {
+
+// What broke: an invariant, in words. Thrown by machine and checkers, caught by main().
+struct Violation {
+  std::string what;
+};
+[[noreturn]] void violated(const std::string& what);
+
+std::string hex(std::string_view bytes);
+std::string key_text(const JobKey& key);
+std::string json_word(const Value& value);  // "j…"
+std::string blob_word(std::string_view bytes);
+// A text that differs when any part of the record does.
+std::string record_text(const JobRecord& record);
+
+class Machine {
+ public:
+  // Executes one line without its "> ". Appends it and its effects to the trace.
+  std::vector<Action> execute(const std::string& line);
+  // The same for "collect".
+  std::vector<Write> collect();
+
+  Core& core() { return *core_; }
+  const std::string& trace() const { return trace_; }
+  // A record that this machine knows by its write id: collected from the core, stolen or tampered.
+  std::shared_ptr<const JobRecord> image(const std::string& write_id) const;
+  static std::string write_id_text(const JobRecord& record);
+
+ private:
+  class Words;
+  void boot(Words& words);
+  Event parse(const std::string& verb, Words& words);
+  Event parse_submit(Words& words);
+  Event parse_adopt(Words& words);
+  Event parse_done(Words& words);
+  Value parse_value(const std::string& word, const StartStep* start);
+  void alter(const std::string& verb, Words& words);
+  void note(const Action& action);
+  std::string show_value(const Value& value);
+
+  std::unique_ptr<Core> core_;
+  std::string trace_;
+  std::map<std::string, std::shared_ptr<const JobRecord>> images_;  // by write id
+  std::map<Digest, std::string> texts_;                             // of puts, to read spills back
+  std::map<Ticket, StartStep> started_;
+};
+
+}  // namespace millrace::sim
