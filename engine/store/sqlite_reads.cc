@@ -1,0 +1,209 @@
+#include "engine/store/sqlite_reads.h"
+
+#include <fmt/core.h>
+
+#include <cstring>
+
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+#include "engine/store/codec.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kCursorBytes = 1 + 8 + 16;
+constexpr char kCursorVersion = 1;
+
+// The bytes of the job that a list or claim stands at, with its key if they are damaged.
+Result<JobRecord> decode_row(std::string_view key, std::string_view bytes) {
+  auto record = decode_record(bytes);
+  if (record.ok()) return record;
+  const Status& status = record.status();
+  return Status(status.code(), status.number(),
+                fmt::format("job {}: {}", to_hex(key), status.message()));
+}
+
+// The query of a list: ?1 and ?2 are the cursor, ?3 created_after, ?4 the limit, ?5 on the labels,
+// ?100 the pipeline.
+std::string list_sql(const JobFilter& filter) {
+  // One index drives, in the order of the list; the rest is looked at row by row. Which index: the
+  // one with the fewest entries beside those that match.
+  const bool ended_badly =
+      filter.state && (*filter.state == JobState::kFailed || *filter.state == JobState::kCancelled);
+  std::string sql = "SELECT j.key, j.created_at, j.record FROM ";
+  const char* order = "j";
+  if (!filter.labels.empty()) {
+    sql +=
+        "labels l INDEXED BY labels_value CROSS JOIN jobs j ON j.rowid = l.job WHERE l.name = ?5 "
+        "AND l.value = ?6";
+    order = "l";
+  } else if (ended_badly) {
+    sql += "jobs j INDEXED BY jobs_failed WHERE j.failed IS NOT NULL";
+  } else if (filter.state && !is_final(*filter.state)) {
+    sql += "jobs j INDEXED BY jobs_unfinished WHERE j.expire_at IS NULL";
+  } else {
+    sql += "jobs j INDEXED BY jobs_created WHERE 1";
+  }
+  sql += fmt::format(" AND ({0}.created_at, {0}.key) < (?1, ?2) AND {0}.created_at > ?3", order);
+  for (size_t i = 1; i < filter.labels.size(); i++) {
+    sql += fmt::format(
+        " AND EXISTS (SELECT 1 FROM labels x WHERE x.job = j.rowid AND x.name = ?{} "
+        "AND x.value = ?{})",
+        5 + 2 * i, 6 + 2 * i);
+  }
+  if (!filter.pipeline.empty()) sql += " AND j.pipeline = ?100";
+  if (filter.state) sql += fmt::format(" AND j.state = {}", static_cast<int>(*filter.state));
+  sql += fmt::format(" ORDER BY {0}.created_at DESC, {0}.key DESC LIMIT ?4", order);
+  return sql;
+}
+
+}  // namespace
+
+std::string cursor_text(const ListCursor& cursor) {
+  std::string raw(1, kCursorVersion);
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    raw += static_cast<char>(static_cast<uint64_t>(cursor.created_at) >> shift);
+  }
+  raw.append(reinterpret_cast<const char*>(cursor.key.bytes.data()), cursor.key.bytes.size());
+  return to_hex(raw);
+}
+
+std::optional<ListCursor> parse_cursor(std::string_view text) {
+  if (text.size() != 2 * kCursorBytes) return std::nullopt;
+  const auto raw = from_hex(text);
+  if (!raw || (*raw)[0] != kCursorVersion) return std::nullopt;
+  ListCursor cursor;
+  uint64_t created_at = 0;
+  for (int i = 1; i <= 8; i++) created_at = created_at << 8 | static_cast<uint8_t>((*raw)[i]);
+  cursor.created_at = static_cast<TimeMs>(created_at);
+  std::memcpy(cursor.key.bytes.data(), raw->data() + 9, cursor.key.bytes.size());
+  return cursor;
+}
+
+Status SqliteReads::prepare(SqliteConnection* connection) {
+  connection_ = connection;
+  const struct {
+    Statement* statement;
+    const char* sql;
+  } all[] = {
+      {&job_, "SELECT record FROM jobs WHERE key = ?1"},
+      {&tombstone_, "SELECT record FROM tombstones WHERE key = ?1"},
+      {&claim_,
+       "SELECT key, record FROM jobs INDEXED BY jobs_unfinished "
+       "WHERE expire_at IS NULL AND (created_at, key) > (?1, ?2) AND owner <> ?3 "
+       "ORDER BY created_at, key LIMIT ?4"},
+      {&definition_, "SELECT source FROM definitions WHERE digest = ?1"},
+      {&blob_, "SELECT 1 FROM refs INDEXED BY refs_digest WHERE digest = ?1 LIMIT 1"},
+  };
+  for (const auto& [statement, sql] : all) {
+    const int code = statement->prepare(*connection, sql);
+    if (code != SQLITE_OK) return connection->status(code, sql);
+  }
+  return {};
+}
+
+Result<std::optional<StoredJob>> SqliteReads::read_from(Statement* statement, const JobKey& key,
+                                                        bool tombstone) {
+  const ResetAtEnd reset(statement);
+  statement->bind_bytes(1, key.bytes);
+  const int code = statement->step();
+  if (code == SQLITE_DONE) return std::optional<StoredJob>();
+  if (code != SQLITE_ROW) return connection_->status(code, "reading a job");
+  auto record = decode_row({reinterpret_cast<const char*>(key.bytes.data()), key.bytes.size()},
+                           statement->bytes(0));
+  if (!record.ok()) return record.status();
+  return std::optional<StoredJob>(StoredJob{*std::move(record), tombstone});
+}
+
+Result<std::optional<StoredJob>> SqliteReads::read(const JobKey& key) {
+  auto job = read_from(&job_, key, false);
+  // A deletion between the two looks makes neither miss: the tombstone is written with it.
+  if (!job.ok() || job->has_value()) return job;
+  return read_from(&tombstone_, key, true);
+}
+
+Result<JobPage> SqliteReads::list(const JobFilter& filter, const std::string& cursor, int limit) {
+  CHECK(limit > 0);
+  ListCursor from{kNever, {}};
+  from.key.bytes.fill(0xff);
+  if (!cursor.empty()) {
+    const auto parsed = parse_cursor(cursor);
+    if (!parsed) {
+      return Status::invalid(errors::kQueryInvalid,
+                             fmt::format("the cursor '{}' is not one of ours; pass `next` of the "
+                                         "page before, or none",
+                                         cursor.substr(0, 64)));
+    }
+    from = *parsed;
+  }
+  const std::string sql = list_sql(filter);
+  Statement statement;
+  int code = statement.prepare(*connection_, sql);
+  if (code != SQLITE_OK) return connection_->status(code, "listing jobs");
+  statement.bind(1, from.created_at);
+  statement.bind_bytes(2, from.key.bytes);
+  statement.bind(3, filter.created_after > 0 ? filter.created_after : INT64_MIN);
+  statement.bind(4, int64_t{limit} + 1);
+  for (size_t i = 0; i < filter.labels.size(); i++) {
+    statement.bind_text(static_cast<int>(5 + 2 * i), filter.labels[i].first);
+    statement.bind_text(static_cast<int>(6 + 2 * i), filter.labels[i].second);
+  }
+  if (!filter.pipeline.empty()) statement.bind_text(100, filter.pipeline);
+
+  JobPage page;
+  ListCursor last;
+  while ((code = statement.step()) == SQLITE_ROW) {
+    if (page.jobs.size() == static_cast<size_t>(limit)) {
+      page.next = cursor_text(last);
+      return page;
+    }
+    const std::string_view key = statement.bytes(0);
+    auto record = decode_row(key, statement.bytes(2));
+    if (!record.ok()) return record.status();
+    last = {record->created_at, record->key};
+    page.jobs.push_back(*std::move(record));
+  }
+  if (code != SQLITE_DONE) return connection_->status(code, "listing jobs");
+  return page;
+}
+
+Result<std::vector<JobRecord>> SqliteReads::unfinished_after(const NodeId& self,
+                                                             const std::optional<JobRecord>& after,
+                                                             int max) {
+  CHECK(max > 0);
+  const ResetAtEnd reset(&claim_);
+  const JobKey none{};
+  claim_.bind(1, after ? after->created_at : INT64_MIN);
+  claim_.bind_bytes(2, after ? after->key.bytes : none.bytes);
+  claim_.bind_bytes(3, self.bytes);
+  claim_.bind(4, max);
+  std::vector<JobRecord> records;
+  int code;
+  while ((code = claim_.step()) == SQLITE_ROW) {
+    auto record = decode_row(claim_.bytes(0), claim_.bytes(1));
+    if (!record.ok()) return record.status();
+    records.push_back(*std::move(record));
+  }
+  if (code != SQLITE_DONE) return connection_->status(code, "reading unfinished jobs");
+  return records;
+}
+
+Result<std::optional<std::string>> SqliteReads::definition(const Digest& digest) {
+  const ResetAtEnd reset(&definition_);
+  definition_.bind_bytes(1, digest.bytes);
+  const int code = definition_.step();
+  if (code == SQLITE_DONE) return std::optional<std::string>();
+  if (code != SQLITE_ROW) return connection_->status(code, "reading a definition");
+  return std::optional<std::string>(std::string(definition_.bytes(0)));
+}
+
+Result<bool> SqliteReads::names_blob(const Digest& digest) {
+  const ResetAtEnd reset(&blob_);
+  blob_.bind_bytes(1, digest.bytes);
+  const int code = blob_.step();
+  if (code == SQLITE_ROW) return true;
+  if (code == SQLITE_DONE) return false;
+  return connection_->status(code, "asking who names a blob");
+}
+
+}  // namespace millrace

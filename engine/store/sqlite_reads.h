@@ -1,0 +1,47 @@
+// SqliteReads: what the store answers without writing, over one connection.
+//
+// The store has two: one on the writer's connection, one on a read-only connection of its own for
+// the reader thread, so that a long list never holds up a commit.
+//
+// Errors: E125 a record or the file is damaged (the message names the job), E124 any other.
+// Thread: one at a time.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/store/sqlite_connection.h"
+#include "engine/store/store.h"
+
+namespace millrace {
+
+class SqliteReads {
+ public:
+  // Prepares its statements on `connection`, which must outlive it.
+  Status prepare(SqliteConnection* connection);
+
+  Result<std::optional<StoredJob>> read(const JobKey& key);
+  Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit);
+  Result<std::vector<JobRecord>> unfinished_after(const NodeId& self,
+                                                  const std::optional<JobRecord>& after, int max);
+  Result<std::optional<std::string>> definition(const Digest& digest);
+  Result<bool> names_blob(const Digest& digest);
+
+ private:
+  Result<std::optional<StoredJob>> read_from(Statement* statement, const JobKey& key,
+                                             bool tombstone);
+
+  SqliteConnection* connection_ = nullptr;
+  Statement job_, tombstone_, claim_, definition_, blob_;
+};
+
+// Where a page of a list ends: everything after it has a smaller (created_at, key).
+struct ListCursor {
+  TimeMs created_at = 0;
+  JobKey key;
+};
+std::string cursor_text(const ListCursor& cursor);              // [any]
+std::optional<ListCursor> parse_cursor(std::string_view text);  // [any]
+
+}  // namespace millrace

@@ -1,0 +1,17 @@
+// The tables of the embedded store and their version.
+//
+// It knows nothing of records. A change here raises kSchemaVersion and adds a step that brings an
+// older database up to it; a newer one is refused.
+#pragma once
+
+#include "engine/store/sqlite_connection.h"
+
+namespace millrace {
+
+constexpr int64_t kSchemaVersion = 1;
+
+// Creates the tables in an empty database, or checks that they are ours and of this version.
+// E122: written by a newer version; E125: some other program's database, or a damaged one.
+Status prepare_schema(SqliteConnection* connection, const std::string& path);
+
+}  // namespace millrace

@@ -1,0 +1,77 @@
+// Store: where records and definitions are durable. One contract suite
+// (tests/contract/store_suite.h) runs against every implementation, the simulator's included.
+//
+// Threads: commit, claim, sweep, remove and put_definition are called by the writer thread only;
+// read, list, definition, count by the reader thread (or the writer), at the same time.
+//
+// Errors: a full disk is a known outcome (every record of the batch is kNoSpace, nothing was
+// written). After any other failed write or sync nothing is known: the call does not return, the
+// process ends (exit 5) and resumes from the disk.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/core/core.h"
+
+namespace millrace {
+
+struct JobFilter {
+  std::string pipeline;  // empty: any
+  std::optional<JobState> state;
+  std::vector<std::pair<std::string, std::string>> labels;  // all must match
+  TimeMs created_after = 0;
+};
+
+struct JobPage {
+  std::vector<JobRecord> jobs;  // by created_at, then key, descending
+  std::string next;             // opaque cursor; empty: that was all
+};
+
+struct StoredJob {
+  JobRecord record;
+  bool tombstone = false;  // deleted; only key, salt, pipeline, request and times are kept
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // Writes each record iff the stored owner and rev are the expected ones (rev 1: iff absent),
+  // whole or not at all, independently of the others. On return everything reported kApplied
+  // survives power loss. Results in batch order.
+  virtual std::vector<WriteResult> commit(const std::vector<Write>& batch) = 0;
+
+  // Up to `max` unfinished records in order of (created_at, key), after `after` (nothing: from the
+  // oldest), whose owner is not `self`: jobs of earlier boots, and jobs that were parked for lack
+  // of room (their owner is zero). The embedded store leaves them as they are, and the first write
+  // carries the new owner; a shared store has rewritten each to `self` (rev + 1).
+  virtual Result<std::vector<JobRecord>> claim(const NodeId& self,
+                                               const std::optional<JobRecord>& after, int max) = 0;
+
+  // Removes ended records and tombstones whose expire_at is at or before `now`, at most `max`;
+  // returns how many. Appends to `orphans` (when not null) the digests that the removed records
+  // named and no record names any more.
+  virtual Result<int> sweep(TimeMs now, int max, std::vector<Digest>* orphans) = 0;
+
+  // Deletes an ended record. A keyed one leaves a tombstone until its expire_at. NotFound E005,
+  // Conflict E021 when it has not ended.
+  virtual Status remove(const JobKey& key) = 0;
+
+  virtual Result<std::optional<StoredJob>> read(const JobKey& key) = 0;
+  // Invalid E025: the cursor is not one of ours.
+  virtual Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit) = 0;
+  virtual Result<int64_t> count_unfinished() = 0;
+
+  // Pipeline definitions by digest. Durable on return; putting the same again does nothing.
+  virtual Status put_definition(const Digest& digest, const std::string& source) = 0;
+  virtual Result<std::optional<std::string>> definition(const Digest& digest) = 0;
+
+  // Whether any record names the blob. Writer thread: what it says holds until the next commit.
+  virtual Result<bool> names_blob(const Digest& digest) = 0;
+};
+
+}  // namespace millrace
