@@ -1,0 +1,55 @@
+// BlobStore: immutable bytes under the SHA-256 of themselves.
+//
+// It knows nothing of jobs. Any thread may call anything; calls block, so they are made on blob
+// threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "engine/base/bytes.h"
+#include "engine/base/digest.h"
+#include "engine/base/status.h"
+#include "engine/base/time.h"
+
+namespace millrace {
+
+class BlobStore {
+ public:
+  virtual ~BlobStore() = default;
+
+  // Makes `bytes` durable: on return they can be read after power loss under their digest. Equal
+  // digests in flight share one put. A hit on an existing blob renews its age, so that a sweep does
+  // not take it. [blob] Unavailable: E123 no space, E126 any other failure; nothing is left behind
+  // and the store goes on.
+  virtual Result<Digest> put(const Bytes& bytes) = 0;
+
+  // The blob's bytes; they live as long as the Bytes. [any]
+  // NotFound E026; Corrupt E127: the length differs. Reads back after a crash also verify the hash
+  // when `verify`.
+  virtual Result<Bytes> read(const Digest& digest, bool verify = false) = 0;
+
+  // Its length in bytes. NotFound E026. [any]
+  virtual Result<uint64_t> size(const Digest& digest) = 0;
+
+  // A read-only file with exactly these bytes, or empty when there is none (S3). Only of a blob
+  // known to be durable. [any]
+  virtual std::string path(const Digest& digest) const = 0;
+
+  // Removes blobs last put before `before` for which `named` is false, at most `max`; returns how
+  // many. `named` is asked with the blob held, so that no put of the same digest can pass between.
+  // [writer]
+  virtual Result<int> sweep(TimeMs before, int max,
+                            const std::function<Result<bool>(const Digest&)>& named) = 0;
+
+  // Removes one blob unless `named` says that a record names it, asked as above, or this process
+  // put it at `put_before_us` (monotonic) or later: its putter may not have heard of it yet
+  // (BlobThreads::settled_us). Ok when it is not there or stays. [writer]
+  virtual Status remove(const Digest& digest,
+                        const std::function<Result<bool>(const Digest&)>& named,
+                        int64_t put_before_us = INT64_MAX) = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,359 @@
+#include "engine/blob/file_blob_store.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+
+namespace millrace {
+namespace {
+
+constexpr mode_t kBlobMode = 0444;
+constexpr mode_t kDirectoryMode = 0700;
+// Smaller blobs are copied out: a mapping costs more than the copy, and address space.
+constexpr size_t kMapBytesMin = 64 * 1024;
+constexpr size_t kSuspectsMax = 4096;
+
+Status failed(const char* verb, const std::string& path, int error) {
+  const bool full = error == ENOSPC || error == EDQUOT;
+  return Status::unavailable(full ? errors::kNoSpace : errors::kBlobWrite,
+                             fmt::format("cannot {} {}: {}{}", verb, path, std::strerror(error),
+                                         full ? "; free space on this file system" : ""));
+}
+
+Status unknown_blob(const Digest& digest) {
+  return Status::not_found(errors::kBlobUnknown, fmt::format("no blob {}", digest.text()));
+}
+
+Status altered(const Digest& digest, const std::string& path, const std::string& how) {
+  return Status::corrupt(errors::kBlobMissing,
+                         fmt::format("the blob {} in {} {}; restore the file from a backup",
+                                     digest.text(), path, how));
+}
+
+template <typename Call>
+auto repeat(const Call& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+// Closes on every way out. A failed close of a synced file loses nothing.
+class OpenFile {
+ public:
+  OpenFile(FileOps* ops, int fd) : ops_(ops), fd_(fd) {}
+  ~OpenFile() {
+    if (fd_ >= 0) ops_->close(fd_);
+  }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  int fd() const { return fd_; }
+
+ private:
+  FileOps* ops_;
+  int fd_;
+};
+
+}  // namespace
+
+FileBlobStore::FileBlobStore(std::string directory, FileOps* ops)
+    : directory_(std::move(directory)), ops_(ops) {}
+
+// ---- turns
+
+std::shared_ptr<FileBlobStore::Flight> FileBlobStore::hold(const Digest& digest, Status* shared) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    auto& flight = flights_[digest];
+    if (flight == nullptr) {
+      flight = std::make_shared<Flight>();
+      flight->is_put = true;
+      return flight;
+    }
+    const auto other = flight;
+    other->finished.wait(lock, [&] { return other->done; });
+    if (!other->is_put) continue;  // it was being removed: our turn now, perhaps
+    *shared = other->status;
+    return nullptr;
+  }
+}
+
+std::shared_ptr<FileBlobStore::Flight> FileBlobStore::try_hold(const Digest& digest) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto& flight = flights_[digest];
+  if (flight != nullptr) return nullptr;
+  flight = std::make_shared<Flight>();
+  return flight;
+}
+
+void FileBlobStore::let_go(const Digest& digest, const std::shared_ptr<Flight>& flight,
+                           const Status& status) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  flight->done = true;
+  flight->status = status;
+  CHECK(flights_.erase(digest) == 1);
+  flight->finished.notify_all();
+}
+
+// ---- what is known of blobs
+
+bool FileBlobStore::known_durable(const Digest& digest) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return durable_.contains(digest);
+}
+
+bool FileBlobStore::suspect(const Digest& digest) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return suspects_.contains(digest);
+}
+
+void FileBlobStore::remember(const Digest& digest) {
+  const int64_t now = monotonic_us();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  suspects_.erase(digest);
+  if (!durable_.insert_or_assign(digest, now).second) return;
+  durable_order_.push_back(digest);
+  if (durable_order_.size() <= kDurableBlobsKept) return;
+  const auto oldest = durable_.find(durable_order_.front());
+  if (oldest != durable_.end()) {
+    forgotten_until_us_ = std::max(forgotten_until_us_, oldest->second);
+    durable_.erase(oldest);
+  }
+  durable_order_.pop_front();
+}
+
+void FileBlobStore::forget(const Digest& digest) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  durable_.erase(digest);
+}
+
+// The file under its name may be less than durable although a sync of it will say otherwise.
+void FileBlobStore::distrust(const Digest& digest) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  durable_.erase(digest);
+  // So many failed syncs mean a broken disk; to believe one of them again is the lesser evil to
+  // growing without bound.
+  if (suspects_.size() >= kSuspectsMax) suspects_.erase(suspects_.begin());
+  suspects_.insert(digest);
+}
+
+std::string FileBlobStore::fan_out(const Digest& digest) const {
+  return fmt::format("{}/{:02x}", directory_, digest.bytes[0]);
+}
+
+std::string FileBlobStore::path(const Digest& digest) const {
+  return fmt::format("{}/{}", fan_out(digest), digest.hex());
+}
+
+// ---- putting
+
+Result<Digest> FileBlobStore::put(const Bytes& bytes) {
+  ON_THREAD(kBlob);
+  CHECK(bytes.size() <= static_cast<uint64_t>(kBlobBytesMax));
+  const Digest digest = sha256(bytes.view());
+  Status status;
+  const auto flight = hold(digest, &status);
+  if (flight != nullptr) {
+    status = put_held(digest, bytes);
+    let_go(digest, flight, status);
+  }
+  if (!status.ok()) return status;
+  return digest;
+}
+
+Status FileBlobStore::put_held(const Digest& digest, const Bytes& bytes) {
+  const std::string name = path(digest);
+  if (known_durable(digest)) {
+    if (ops_->touch(name.c_str()) == 0) {
+      remember(digest);
+      return {};
+    }
+    forget(digest);  // somebody removed it
+  }
+  if (!suspect(digest)) {
+    bool found = false;
+    const Status status = adopt_existing(digest, bytes.size(), &found);
+    if (found || !status.ok()) return status;
+  }
+  return write_new(digest, bytes, suspect(digest));
+}
+
+// A file that an earlier process left, or that another one shares: its bytes were synced before it
+// got its name, but neither of it is known to this process before it has synced both itself.
+Status FileBlobStore::adopt_existing(const Digest& digest, size_t size, bool* found) {
+  const std::string name = path(digest);
+  struct stat info {};
+  if (ops_->stat(name.c_str(), &info) != 0) {
+    return errno == ENOENT ? Status() : failed("examine", name, errno);
+  }
+  if (static_cast<uint64_t>(info.st_size) != size) {
+    distrust(digest);  // damaged by something outside; the bytes at hand are the right ones
+    return {};
+  }
+  Status status = sync_path(name);
+  if (status.ok()) status = make_fan_out(digest);
+  if (status.ok()) status = sync_path(fan_out(digest));
+  if (!status.ok()) {
+    distrust(digest);
+    return status;
+  }
+  if (ops_->touch(name.c_str()) != 0) {
+    return errno == ENOENT ? Status() : failed("renew", name, errno);
+  }
+  *found = true;
+  remember(digest);
+  return {};
+}
+
+Status FileBlobStore::write_new(const Digest& digest, const Bytes& bytes, bool replace) {
+  RETURN_IF_ERROR(make_fan_out(digest));
+  bool written = false;
+  if (!replace && unnamed_files_.load(std::memory_order_relaxed)) {
+    RETURN_IF_ERROR(write_unnamed(digest, bytes, &written));
+  }
+  if (!written) RETURN_IF_ERROR(write_named(digest, bytes));
+  const Status status = sync_path(fan_out(digest));
+  if (!status.ok()) {
+    // The file stays: it is whole, and another process may already count on it.
+    distrust(digest);
+    return status;
+  }
+  remember(digest);
+  return {};
+}
+
+Status FileBlobStore::write_unnamed(const Digest& digest, const Bytes& bytes, bool* written) {
+  const std::string folder = fan_out(digest), name = path(digest);
+  const OpenFile file(
+      ops_, repeat([&] { return ops_->open(folder.c_str(), O_WRONLY | O_TMPFILE, kBlobMode); }));
+  if (file.fd() < 0) {
+    if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
+      return failed("create a file in", folder, errno);
+    }
+    unnamed_files_.store(false, std::memory_order_relaxed);
+    return {};
+  }
+  RETURN_IF_ERROR(write_all(file.fd(), bytes, name));
+  if (ops_->link_open_file(file.fd(), name.c_str()) != 0) {
+    if (errno == ENOENT || errno == EPERM || errno == EOPNOTSUPP) {  // no /proc here
+      unnamed_files_.store(false, std::memory_order_relaxed);
+      return {};
+    }
+    // Another process was faster: its file has the same bytes, and the sync of the directory that
+    // follows covers its name as well. Its bytes were synced before it got the name, by its writer.
+    if (errno != EEXIST) return failed("name", name, errno);
+    RETURN_IF_ERROR(sync_path(name));
+  }
+  *written = true;
+  return {};
+}
+
+Status FileBlobStore::write_named(const Digest& digest, const Bytes& bytes) {
+  RETURN_IF_ERROR(own_temporary_names());
+  const std::string temporary =
+      fmt::format("{}/tmp/{}-{}", directory_, id_, next_temporary_.fetch_add(1));
+  const std::string name = path(digest);
+  Status status;
+  {
+    const OpenFile file(ops_, repeat([&] {
+                          return ops_->open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL,
+                                            kBlobMode);
+                        }));
+    if (file.fd() < 0) return failed("create", temporary, errno);
+    status = write_all(file.fd(), bytes, temporary);
+  }
+  if (status.ok() && ops_->rename(temporary.c_str(), name.c_str()) != 0) {
+    status = failed("name", name, errno);
+  }
+  if (!status.ok()) ops_->unlink(temporary.c_str());
+  return status;
+}
+
+Status FileBlobStore::write_all(int fd, const Bytes& bytes, const std::string& name) {
+  for (size_t at = 0; at < bytes.size();) {
+    const ssize_t count =
+        repeat([&] { return ops_->write(fd, bytes.data() + at, bytes.size() - at); });
+    if (count < 0) return failed("write", name, errno);
+    if (count == 0) return failed("write", name, ENOSPC);
+    at += static_cast<size_t>(count);
+  }
+  if (repeat([&] { return ops_->fsync(fd); }) != 0) return failed("sync", name, errno);
+  return {};
+}
+
+Status FileBlobStore::make_fan_out(const Digest& digest) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (fan_out_durable_[digest.bytes[0]]) return {};
+  }
+  const std::string folder = fan_out(digest);
+  if (ops_->mkdir(folder.c_str(), kDirectoryMode) != 0 && errno != EEXIST) {
+    return failed("create the directory", folder, errno);
+  }
+  RETURN_IF_ERROR(sync_path(directory_));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  fan_out_durable_[digest.bytes[0]] = true;
+  return {};
+}
+
+Status FileBlobStore::sync_path(const std::string& path) {
+  const OpenFile file(ops_, repeat([&] { return ops_->open(path.c_str(), O_RDONLY, 0); }));
+  if (file.fd() < 0) return failed("open", path, errno);
+  if (repeat([&] { return ops_->fsync(file.fd()); }) != 0) return failed("sync", path, errno);
+  return {};
+}
+
+// ---- reading
+
+Result<Bytes> FileBlobStore::read(const Digest& digest, bool verify) {
+  const std::string name = path(digest);
+  const int fd =
+      static_cast<int>(repeat([&] { return ::open(name.c_str(), O_RDONLY | O_CLOEXEC); }));
+  if (fd < 0) {
+    if (errno == ENOENT) return unknown_blob(digest);
+    return Status::unavailable(errors::kBlobWrite,
+                               fmt::format("cannot open {}: {}", name, std::strerror(errno)));
+  }
+  const OpenFile file(system_file_ops(), fd);
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return failed("examine", name, errno);
+  const auto size = static_cast<size_t>(info.st_size);
+  if (info.st_size > kBlobBytesMax) return altered(digest, name, "is larger than any blob");
+  Bytes bytes;
+  if (size < kMapBytesMin) {
+    std::string text(size, '\0');
+    for (size_t at = 0; at < size;) {
+      const ssize_t count =
+          repeat([&] { return ::pread(fd, text.data() + at, size - at, static_cast<off_t>(at)); });
+      if (count < 0) return failed("read", name, errno);
+      if (count == 0) return altered(digest, name, "ends early");
+      at += static_cast<size_t>(count);
+    }
+    bytes = Bytes::of(std::move(text));
+  } else {
+    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (mapped == MAP_FAILED) return failed("map", name, errno);
+    const std::shared_ptr<const void> owner(mapped, [size](void* at) { ::munmap(at, size); });
+    bytes = Bytes(owner, static_cast<const uint8_t*>(mapped), size);
+  }
+  if (verify && sha256(bytes.view()) != digest) {
+    return altered(digest, name, "does not have the bytes of its name");
+  }
+  return bytes;
+}
+
+Result<uint64_t> FileBlobStore::size(const Digest& digest) {
+  struct stat info {};
+  const std::string name = path(digest);
+  if (::stat(name.c_str(), &info) == 0) return static_cast<uint64_t>(info.st_size);
+  if (errno == ENOENT) return unknown_blob(digest);
+  return failed("examine", name, errno);
+}
+
+}  // namespace millrace

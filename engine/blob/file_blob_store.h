@@ -1,0 +1,121 @@
+// FileBlobStore: immutable blobs as files named by the SHA-256 of their bytes.
+//
+// It knows nothing of jobs. A file that no record names is garbage after a grace period; sweep()
+// removes it. Several processes may share a directory: it takes no lock on it, and temporary names
+// carry an id of this store.
+//
+//   DIR/ab/ab34…   a blob (64 digits), read-only
+//   DIR/tmp/ID-7   a blob being written, where the file system has no unnamed files; ID.alive is
+//                  locked as long as their writer lives
+//
+// The order of a put: write, sync the file, give it its name, sync the directory. So a file under
+// its name always has all its bytes, but the name may still be lost: a file that is found counts as
+// durable only after this process has synced file and directory once itself (remembered for the
+// newest kDurableBlobsKept). A sync that failed proves nothing when it is repeated: that blob is
+// written anew instead.
+//
+// Errors: a put that fails leaves no temporary file and no wrong bytes under any name; the store
+// goes on.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "engine/blob/blob_store.h"
+#include "engine/blob/file_ops.h"
+
+namespace millrace {
+
+constexpr size_t kDurableBlobsKept = 1 << 16;
+constexpr int kSweepFilesMax = 4096;  // looked at by one sweep()
+
+class FileBlobStore final : public BlobStore {
+ public:
+  // Opens `directory`, creating it if absent; removes temporary files whose owner is gone or that
+  // are older than a day. E126 with path and reason. [main]
+  static Result<std::unique_ptr<FileBlobStore>> open(const std::string& directory,
+                                                     FileOps* ops = system_file_ops());
+  ~FileBlobStore() override;
+
+  Result<Digest> put(const Bytes& bytes) override;
+  Result<Bytes> read(const Digest& digest, bool verify = false) override;
+  Result<uint64_t> size(const Digest& digest) override;
+  std::string path(const Digest& digest) const override;
+  // Goes once around the directories at most, and ends after the one in which kSweepFilesMax files
+  // were looked at; the next sweep goes on there.
+  Result<int> sweep(TimeMs before, int max,
+                    const std::function<Result<bool>(const Digest&)>& named) override;
+  Status remove(const Digest& digest, const std::function<Result<bool>(const Digest&)>& named,
+                int64_t put_before_us = INT64_MAX) override;
+
+ private:
+  // A put or a removal under way; others who want the digest wait for it.
+  struct Flight {
+    bool is_put = false;
+    bool done = false;
+    Status status;
+    std::condition_variable finished;
+  };
+  using Named = std::function<Result<bool>(const Digest&)>;
+
+  FileBlobStore(std::string directory, FileOps* ops);
+  Status prepare();
+  void clean_temporary_files();
+  Status own_temporary_names();
+
+  // Waits for its turn with the digest. Null: another thread's put of it ended meanwhile, as
+  // `shared` says.
+  std::shared_ptr<Flight> hold(const Digest& digest, Status* shared);
+  // Null: somebody has it.
+  std::shared_ptr<Flight> try_hold(const Digest& digest);
+  void let_go(const Digest& digest, const std::shared_ptr<Flight>& flight, const Status& status);
+
+  // All with the digest held.
+  Status put_held(const Digest& digest, const Bytes& bytes);
+  Status adopt_existing(const Digest& digest, size_t size, bool* found);
+  Status write_new(const Digest& digest, const Bytes& bytes, bool replace);
+  Status write_unnamed(const Digest& digest, const Bytes& bytes, bool* written);
+  Status write_named(const Digest& digest, const Bytes& bytes);
+  Status write_all(int fd, const Bytes& bytes, const std::string& name);
+  Result<bool> remove_held(const Digest& digest, TimeMs before, const Named& named);
+
+  Status make_fan_out(const Digest& digest);
+  Status sync_path(const std::string& path);
+  // Visits the blobs of one fan-out directory in no order; false from `visit` ends it.
+  void each_blob(int at, const std::function<bool(const Digest&)>& visit) const;
+
+  bool known_durable(const Digest& digest);
+  bool suspect(const Digest& digest);
+  void remember(const Digest& digest);
+  void forget(const Digest& digest);
+  void distrust(const Digest& digest);
+  std::string fan_out(const Digest& digest) const;
+
+  const std::string directory_;
+  FileOps* const ops_;
+  std::mutex setup_mutex_;  // of own_temporary_names() alone
+  std::string id_;          // of this store, in temporary names; empty until one is needed
+  int alive_fd_ = -1;       // locked
+  std::atomic<uint64_t> next_temporary_{0};
+  std::atomic<bool> unnamed_files_{true};  // until the file system says that it has none
+
+  std::mutex mutex_;  // of all below but the sweep's; never held across a system call
+  std::unordered_map<Digest, std::shared_ptr<Flight>, DigestHash> flights_;
+  std::unordered_map<Digest, int64_t, DigestHash> durable_;  // and when it was put, monotonic us
+  std::deque<Digest> durable_order_;  // oldest first; may name forgotten ones
+  int64_t forgotten_until_us_ = 0;    // the newest put that durable_ had no room to remember
+  std::unordered_set<Digest, DigestHash> suspects_;
+  std::array<bool, 256> fan_out_durable_{};
+
+  int sweep_at_ = 0;  // the fan-out directory to go on with
+};
+
+}  // namespace millrace
