@@ -1,0 +1,311 @@
+#include "engine/worker/pool.h"
+
+#include <fmt/core.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+#include "engine/base/log.h"
+#include "engine/base/time.h"
+#include "engine/worker/call_ends.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kLoadTimeoutUs = 60'000'000;
+constexpr int64_t kWindowUs = 2000;  // of work that one cpu worker may hold
+constexpr int64_t kUnknownEstimateUs = 500;
+constexpr int64_t kStuckBehindUs = 1000;  // a step that runs longer lets others be taken back
+constexpr int64_t kStopGraceUs = 1'000'000;
+constexpr uint64_t kTemplateId = 0;
+constexpr double kMeanWeight = 1.0 / 16;
+
+void mix(double* mean, double value) {
+  *mean = *mean <= 0 ? value : *mean + (value - *mean) * kMeanWeight;
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(const WorkerOptions& options)
+    : options_(options), template_(options.executable, options.steps_directory) {
+  buffer_.resize(kFrameBytesMax);
+}
+
+WorkerPool::~WorkerPool() {
+  if (epoll_ >= 0) close(epoll_);
+}
+
+Result<std::unique_ptr<Workers>> WorkerPool::start(const WorkerOptions& options) {
+  auto pool = std::unique_ptr<WorkerPool>(new WorkerPool(options));
+  pool->epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (pool->epoll_ < 0) {
+    return Status::unavailable(errors::kWorkersUnavailable,
+                               fmt::format("no epoll descriptor: {}", strerror(errno)));
+  }
+  RETURN_IF_ERROR(pool->template_.spawn());
+  RETURN_IF_ERROR(pool->template_.wait_loaded(kLoadTimeoutUs));
+  RETURN_IF_ERROR(pool->load_catalogue());
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kTemplateId;
+  epoll_ctl(pool->epoll_, EPOLL_CTL_ADD, pool->template_.socket(), &event);
+  const int64_t now_us = monotonic_us();
+  pool->ensure_workers(now_us);
+  pool->note_health(now_us);
+  pool->compute_next_check(now_us);
+  return std::unique_ptr<Workers>(std::move(pool));
+}
+
+Status WorkerPool::load_catalogue() {
+  first_json_ = template_.declarations_json();
+  auto declarations = declarations_from_json(first_json_);
+  if (!declarations.ok()) return declarations.status();
+  problems_ = std::move(declarations->problems);
+  for (const StepDecl& step : declarations->steps) {
+    lane(step.lane).wanted = step.lane == Lane::kCpu ? std::max(options_.cpu, 1u) : 1;
+    for (const auto& setting : options_.settings) {
+      const bool declared = std::find(step.settings.begin(), step.settings.end(), setting.first) !=
+                            step.settings.end();
+      if (declared && std::find(settings_.begin(), settings_.end(), setting) == settings_.end()) {
+        settings_.push_back(setting);
+      }
+    }
+  }
+  step_mean_us_.assign(declarations->steps.size(), -1);
+  catalogue_ = std::make_shared<const Catalogue>(std::move(declarations->steps));
+  return {};
+}
+
+uint32_t WorkerPool::slots(Lane which) const {
+  if (which == Lane::kIo) return std::min(std::max(options_.io, 1u), kSlabSlots / 2);
+  const LaneState& state = lane(which);
+  const double mean_us = state.mean_us;
+  const double window = mean_us <= 0 ? 2 : static_cast<double>(kWindowUs) / std::max(mean_us, 1.0);
+  const auto deep = static_cast<uint32_t>(std::clamp(window, 1.0, double{kCpuWindowMax}));
+  return std::max(options_.cpu, 1u) * (deep + 1);
+}
+
+void WorkerPool::start(StepCall call) {
+  const auto& steps = catalogue_->steps();
+  CHECK(call.decl >= steps.data() && call.decl < steps.data() + steps.size());
+  WaitingCall waiting;
+  waiting.step_index = static_cast<uint32_t>(call.decl - steps.data());
+  fill_defaults(*call.decl, &call.with);
+  const Lane which = call.decl->lane;
+  waiting.call = std::move(call);
+  lane(which).waiting.push_back(std::move(waiting));
+}
+
+int64_t WorkerPool::estimate_us(uint32_t step_index) const {
+  const double mean_us = step_mean_us_[step_index];
+  return mean_us < 0 ? kUnknownEstimateUs : static_cast<int64_t>(mean_us) + 1;
+}
+
+bool WorkerPool::has_room(WorkerLink& link) const {
+  if (link.state != WorkerLink::State::kReady && link.state != WorkerLink::State::kStarting) {
+    return false;
+  }
+  const size_t held = link.held().size();
+  if (link.lane == Lane::kIo) return held < slots(Lane::kIo);
+  return held < 2 || (link.load_us < kWindowUs && held < kCpuWindowMax + 1);
+}
+
+WorkerLink* WorkerPool::place_for(Lane which) {
+  WorkerLink* best = nullptr;
+  for (const LinkPointer& link : links_) {
+    if (link->lane != which || !has_room(*link)) continue;
+    if (best == nullptr || link->load_us < best->load_us) best = link.get();
+  }
+  return best;
+}
+
+void WorkerPool::dispatch(Lane which, int64_t now_us) {
+  LaneState& state = lane(which);
+  while (!state.waiting.empty()) {
+    WorkerLink* link = place_for(which);
+    if (link == nullptr) return;
+    WaitingCall& waiting = state.waiting.front();
+    const CallWritten written = link->take(&waiting, estimate_us(waiting.step_index), now_us);
+    if (written == CallWritten::kNoRoom) return;
+    if (written != CallWritten::kYes) {
+      finish(waiting, unwritten_outcome(waiting.call, written), 0);
+    }
+    state.waiting.pop_front();
+  }
+}
+
+void WorkerPool::send(WorkerLink& link, int64_t /*now_us*/) {
+  if (!link.has_unsent() || link.socket() < 0) return;
+  if (link.flush() == WorkerLink::Heard::kGone) {
+    // What it said before it went is still to be read; its end is heard there.
+    watch(link, EPOLLIN);
+  } else if (link.has_unsent()) {
+    watch(link, EPOLLIN | EPOLLOUT);
+  }
+}
+
+void WorkerPool::watch(WorkerLink& link, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = link.id;
+  epoll_ctl(epoll_, EPOLL_CTL_MOD, link.socket(), &event);
+}
+
+void WorkerPool::flush() {
+  const int64_t now_us = monotonic_us();
+  for (const Lane which : {Lane::kCpu, Lane::kIo}) dispatch(which, now_us);
+  for (const LinkPointer& link : links_) send(*link, now_us);
+  compute_next_check(now_us);
+}
+
+void WorkerPool::stop(Ticket ticket) {
+  for (LaneState& state : lanes_) {
+    for (auto it = state.waiting.begin(); it != state.waiting.end(); ++it) {
+      if (it->call.ticket != ticket) continue;
+      finish(*it, stopped_outcome(it->call, false), 0);
+      state.waiting.erase(it);
+      return;
+    }
+  }
+  const int64_t now_us = monotonic_us();
+  for (const LinkPointer& link : links_) {
+    for (size_t i = 0; i < link->held().size(); i++) {
+      WorkerLink::Held& held = link->held()[i];
+      if (held.waiting.call.ticket != ticket) continue;
+      WaitingCall waiting;
+      if (link->revoke(i, &waiting)) {
+        return finish(waiting, stopped_outcome(waiting.call, false), 0);
+      }
+      held.stopping = true;
+      link->ask_to_stop(held);
+      link->kill_at_us = std::min(link->kill_at_us, now_us + kStopGraceUs);
+      compute_next_check(now_us);
+      return;
+    }
+  }
+}
+
+void WorkerPool::finish(const WaitingCall& waiting, StepOutcome outcome, int64_t run_us) {
+  done_.push_back({waiting.call.ticket, std::move(outcome), run_us});
+}
+
+void WorkerPool::end_call(WorkerLink& link, WorkerLink::Reply reply) {
+  const WorkerLink::Held& held = reply.held;
+  const WaitingCall& waiting = held.waiting;
+  const int64_t run_us = std::clamp<int64_t>(reply.end.run_us, 0, monotonic_us() - held.sent_us);
+  mix(&step_mean_us_[waiting.step_index], static_cast<double>(run_us));
+  mix(&lane(link.lane).mean_us, static_cast<double>(run_us));
+  finish(waiting, replied_outcome(held, std::move(reply.end), options_.budget), run_us);
+}
+
+void WorkerPool::hear(WorkerLink& link, int64_t now_us) {
+  const WorkerLink::State before = link.state;
+  replies_.clear();
+  const WorkerLink::Heard heard = link.receive(&buffer_, &replies_);
+  for (WorkerLink::Reply& reply : replies_) {
+    if (reply.held.timed_out || reply.held.stopping) link.kill_at_us = INT64_MAX;
+    end_call(link, std::move(reply));
+  }
+  replies_.clear();
+  if (link.state != before) {
+    changed_ = true;
+    lane(link.lane).failures = 0;
+    if (!suspects_.empty() && link.lane == Lane::kIo && link.calls > 1000) suspects_.clear();
+  }
+  if (heard == WorkerLink::Heard::kGarbage) {
+    close_link(link, "it sent what is not the protocol of workers");
+  } else if (heard == WorkerLink::Heard::kGone) {
+    close_link(link, link.words);
+  } else {
+    retire_if_done(link);
+    if (link.has_unsent()) {
+      send(link, now_us);
+      if (!link.has_unsent()) watch(link, EPOLLIN);
+    }
+  }
+}
+
+WorkerLink* WorkerPool::find(uint64_t id) {
+  for (const LinkPointer& link : links_) {
+    if (link->id == id) return link.get();
+  }
+  return nullptr;
+}
+
+// A call that waits behind a long step goes to a worker that has nothing to do.
+void WorkerPool::take_back_stuck(int64_t now_us) {
+  if (!lane(Lane::kCpu).waiting.empty()) return;
+  bool idle = false;
+  for (const LinkPointer& link : links_) {
+    idle = idle || (link->lane == Lane::kCpu && link->held().empty() && has_room(*link));
+  }
+  if (!idle) return;
+  for (const LinkPointer& link : links_) {
+    auto& held = link->held();
+    if (link->lane != Lane::kCpu || held.size() < 2 || !link->begun(held.front())) continue;
+    if (now_us - link->begun_us(held.front(), now_us) < kStuckBehindUs) continue;
+    WaitingCall waiting;
+    while (held.size() > 1 && link->revoke(held.size() - 1, &waiting)) {
+      lane(Lane::kCpu).waiting.push_front(std::move(waiting));
+    }
+  }
+}
+
+void WorkerPool::poll(std::vector<StepResult>* results) {
+  epoll_event events[64];
+  const int count = epoll_wait(epoll_, events, 64, 0);
+  const int64_t now_us = monotonic_us();
+  bool from_template = false;
+  for (int i = 0; i < count; i++) {
+    if (events[i].data.u64 == kTemplateId) {
+      from_template = true;
+    } else if (WorkerLink* link = find(events[i].data.u64)) {
+      hear(*link, now_us);
+    }
+  }
+  // Last, so that a dead worker's words are heard before its death is judged.
+  if (from_template || !template_.running()) on_template(now_us);
+  if (now_us >= next_check_us_) check_deadlines(now_us);
+  if (changed_ || now_us >= next_check_us_) {
+    changed_ = false;
+    ensure_workers(now_us);
+    note_health(now_us);
+  }
+  take_back_stuck(now_us);
+  for (const Lane which : {Lane::kCpu, Lane::kIo}) {
+    if (lane(which).waiting.empty()) continue;
+    dispatch(which, now_us);
+  }
+  for (const LinkPointer& link : links_) send(*link, now_us);
+  compute_next_check(now_us);
+  std::move(done_.begin(), done_.end(), std::back_inserter(*results));
+  done_.clear();
+}
+
+LaneStats WorkerPool::stats(Lane which) const {
+  LaneStats stats;
+  stats.mean_run_seconds = lane(which).mean_us / 1e6;
+  for (const LinkPointer& link : links_) {
+    if (link->lane != which || link->state == WorkerLink::State::kClosing) continue;
+    const auto held = static_cast<uint32_t>(link->held().size());
+    if (which == Lane::kCpu) {
+      stats.workers++;
+      stats.busy += held > 0 ? 1 : 0;
+    } else {
+      stats.busy += held;
+    }
+  }
+  if (which == Lane::kIo) stats.workers = lane(which).wanted > 0 ? slots(which) : 0;
+  return stats;
+}
+
+Result<std::unique_ptr<Workers>> start_process_workers(const WorkerOptions& options) {
+  return WorkerPool::start(options);
+}
+
+}  // namespace millrace

@@ -1,0 +1,356 @@
+// The pool's other half: workers are made, watched, killed and replaced here.
+#include <fmt/core.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+#include "engine/base/log.h"
+#include "engine/base/time.h"
+#include "engine/worker/call_ends.h"
+#include "engine/worker/pool.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kTimeoutGraceUs = 100'000;  // between the wish to stop and the kill
+constexpr int64_t kStuckUs = 10'000'000;
+constexpr int64_t kBackoffFirstUs = 50'000;
+constexpr int64_t kBackoffMaxUs = 2'000'000;
+constexpr int64_t kRecheckUs = 1'000'000;
+constexpr int64_t kStuckBehindUs = 1000;
+constexpr uint32_t kLostMax = 3;
+constexpr size_t kSuspectsMax = 1000;
+
+int64_t backoff_us(int failures) {
+  return std::min(kBackoffFirstUs << std::clamp(failures - 1, 0, 16), kBackoffMaxUs);
+}
+
+std::string how_it_died(int status) {
+  if (WIFSIGNALED(status)) {
+    const int signal = WTERMSIG(status);
+    const char* name = sigabbrev_np(signal);
+    const char* why = signal == SIGSYS    ? " (a system call that the sandbox forbids)"
+                      : signal == SIGKILL ? " (from outside, or memory ran out)"
+                                          : "";
+    return fmt::format("killed by signal SIG{}{}", name == nullptr ? "?" : name, why);
+  }
+  return fmt::format("it ended with exit status {}", WEXITSTATUS(status));
+}
+
+std::string suspect_name(const StepCall& call) {
+  return call.job + "/" + call.step;
+}
+
+}  // namespace
+
+void WorkerPool::ensure_workers(int64_t now_us) {
+  if (!template_.running() && now_us >= template_spawn_at_us_ && template_.reap()) {
+    template_spawn_at_us_ = INT64_MAX;
+    if (template_.spawn().ok()) {
+      epoll_event event{};
+      event.events = EPOLLIN;
+      event.data.u64 = 0;
+      epoll_ctl(epoll_, EPOLL_CTL_ADD, template_.socket(), &event);
+    } else {
+      template_spawn_at_us_ = now_us + backoff_us(++template_failures_);
+    }
+  }
+  if (!template_.loaded()) return;
+  for (const Lane which : {Lane::kCpu, Lane::kIo}) {
+    uint32_t alive = 0;
+    for (const LinkPointer& link : links_) {
+      const bool counts =
+          link->state == WorkerLink::State::kStarting || link->state == WorkerLink::State::kReady;
+      alive += link->lane == which && counts ? 1 : 0;
+    }
+    for (; alive < lane(which).wanted && now_us >= lane(which).spawn_at_us; alive++) {
+      if (!spawn(which, now_us)) break;
+    }
+  }
+}
+
+bool WorkerPool::spawn(Lane which, int64_t now_us) {
+  int worker_socket = -1;
+  auto made = WorkerLink::create(next_id_, which, &worker_socket);
+  bool ok = made.ok();
+  if (ok) {
+    WorkerLink& link = **made;
+    ok = template_.fork_worker(link.id, static_cast<uint8_t>(which),
+                               which == Lane::kCpu ? options_.worker_memory_bytes_max : 0,
+                               worker_socket, link.slab().descriptor());
+    link.slab().close_descriptor();
+    close(worker_socket);
+  }
+  if (!ok) {
+    spawn_failed(which, now_us);
+    return false;
+  }
+  next_id_++;
+  LinkPointer link = std::move(made).value();
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = link->id;
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, link->socket(), &event);
+  link->send_setup(options_.pixels_max, which == Lane::kIo ? settings_ : Settings{});
+  links_.push_back(std::move(link));
+  send(*links_.back(), now_us);
+  return true;
+}
+
+void WorkerPool::spawn_failed(Lane which, int64_t now_us) {
+  LaneState& state = lane(which);
+  state.spawn_at_us = now_us + backoff_us(++state.failures);
+}
+
+void WorkerPool::on_template(int64_t now_us) {
+  std::vector<TemplateLink::Event> events;
+  template_.receive(&events);
+  for (const TemplateLink::Event& event : events) {
+    using Kind = TemplateLink::Event::Kind;
+    WorkerLink* link = find(event.worker);
+    changed_ = true;
+    switch (event.kind) {
+      case Kind::kForked:
+        if (link == nullptr) {
+          if (event.pidfd >= 0) close(event.pidfd);
+          break;
+        }
+        link->pid = event.pid;
+        link->pidfd = event.pidfd;
+        if (link->state == WorkerLink::State::kClosing) link->kill_now();
+        break;
+      case Kind::kForkFailed:
+        if (link != nullptr) {
+          link->words = fmt::format("fork: {}", strerror(event.status));
+          resolve(*link, 0, now_us);
+        }
+        break;
+      case Kind::kExited:
+        if (link != nullptr) resolve(*link, event.status, now_us);
+        break;
+      case Kind::kLoaded:
+        if (template_.declarations_json() == first_json_) {
+          template_failures_ = 0;
+          break;
+        }
+        log_event(LogLevel::kError, "workers.plugins_changed",
+                  {{"steps", options_.steps_directory},
+                   {"hint",
+                    "the plugins on disk are not those that the server started with; "
+                    "restart the server"}});
+        template_.kill_it();
+        break;
+      case Kind::kDied:
+        log_event(LogLevel::kWarning, "workers.template_died");
+        resolve_all(now_us);
+        template_spawn_at_us_ = now_us + backoff_us(++template_failures_);
+        break;
+    }
+  }
+}
+
+// The worker may live on for a moment; its end comes from the template. Whose fault it is must be
+// seen now when it is ours to end it: it goes on until the kill.
+void WorkerPool::close_link(WorkerLink& link, const std::string& words) {
+  link.words = words;
+  if (!words.empty()) {
+    const int culprit = culprit_of(link);
+    if (culprit >= 0) link.culprit = link.held()[static_cast<size_t>(culprit)].waiting.call.ticket;
+  }
+  link.state = WorkerLink::State::kClosing;
+  link.close_socket();
+  link.kill_now();
+  changed_ = true;
+}
+
+StepOutcome WorkerPool::death_outcome(const WorkerLink& link, const WorkerLink::Held& held,
+                                      const std::string& how) const {
+  const StepCall& call = held.waiting.call;
+  if (held.timed_out) return timeout_outcome(call);
+  if (held.stopping) return stopped_outcome(call, true);
+  return died_outcome(call, link.pid, how);
+}
+
+// The index of the call whose fault the worker's death is, or -1.
+int WorkerPool::culprit_of(WorkerLink& link) {
+  auto& held = link.held();
+  const uint32_t named = link.slab().header().culprit.load();
+  int begun = 0, last = -1, unlucky = -1;
+  for (size_t i = 0; i < held.size(); i++) {
+    const int index = static_cast<int>(i);
+    if (link.killed_by_us && (held[i].timed_out || held[i].stopping)) return index;
+    if (held[i].waiting.call.ticket == link.culprit && link.culprit != 0) return index;
+    if (held[i].waiting.lost >= kLostMax && unlucky < 0) unlucky = index;
+    if (!link.begun(held[i])) continue;
+    if (link.lane == Lane::kIo && held[i].slot + 1 == named) return index;
+    begun++;
+    last = index;
+  }
+  if (begun == 0) return unlucky;
+  // One at a time: those before the last have ended, only their replies are lost.
+  if (begun == 1 || link.lane == Lane::kCpu) return last;
+  // Nobody knows who. One that was there the last time too is it.
+  for (size_t i = 0; i < held.size(); i++) {
+    if (suspects_.count(suspect_name(held[i].waiting.call)) > 0) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+void WorkerPool::requeue(WaitingCall waiting) {
+  const Lane which = waiting.call.decl->lane;
+  lane(which).waiting.push_front(std::move(waiting));
+}
+
+// The worker is gone for good: says how each of its calls ended, or queues it again.
+void WorkerPool::resolve(WorkerLink& link, int status, int64_t now_us) {
+  if (link.socket() >= 0) hear(link, now_us);  // what it said last
+  const bool was_ready = link.state == WorkerLink::State::kReady ||
+                         link.state == WorkerLink::State::kRetiring || !link.held().empty();
+  const std::string how = link.words.empty() ? how_it_died(status) : link.words;
+  const int culprit = culprit_of(link);
+  if (!link.held().empty() || !link.words.empty()) {
+    log_event(LogLevel::kWarning, "worker.died",
+              {{"pid", link.pid}, {"lane", lane_name(link.lane)}, {"how", how}});
+  }
+  if (culprit >= 0) {
+    const WorkerLink::Held held = link.remove(static_cast<size_t>(culprit));
+    suspects_.erase(suspect_name(held.waiting.call));
+    finish(held.waiting, death_outcome(link, held, how), now_us - held.sent_us);
+  }
+  while (!link.held().empty()) {
+    const size_t last = link.held().size() - 1;  // from behind, so that they stay in order
+    const bool begun = link.begun(link.held()[last]);
+    WorkerLink::Held held = link.remove(last);
+    if (begun && held.waiting.call.decl->effect == Effect::kOnce) {
+      // It may have happened; nobody but a person may repeat it.
+      finish(held.waiting, death_outcome(link, held, how), 0);
+    } else if (begun && link.lane == Lane::kIo) {
+      if (culprit < 0 && suspects_.size() < kSuspectsMax) {
+        suspects_.insert(suspect_name(held.waiting.call));
+      }
+      finish(held.waiting, requeued_outcome("another step brought the shared worker down"), 0);
+    } else {
+      held.waiting.lost++;
+      requeue(std::move(held.waiting));
+    }
+  }
+  if (!was_ready) spawn_failed(link.lane, now_us);
+  const uint64_t id = link.id;
+  links_.erase(std::find_if(links_.begin(), links_.end(),
+                            [id](const LinkPointer& other) { return other->id == id; }));
+  changed_ = true;
+}
+
+// The template died, and all workers with it: nobody's fault.
+void WorkerPool::resolve_all(int64_t now_us) {
+  while (!links_.empty()) {
+    WorkerLink& link = *links_.back();
+    if (link.socket() >= 0) hear(link, now_us);
+    link.close_socket();
+    link.kill_now();
+    while (!link.held().empty()) {
+      const size_t last = link.held().size() - 1;
+      const bool begun = link.begun(link.held()[last]);
+      WorkerLink::Held held = link.remove(last);
+      if (!begun) {
+        requeue(std::move(held.waiting));
+        continue;
+      }
+      StepOutcome outcome = requeued_outcome("the template process of the workers died");
+      if (held.timed_out || held.stopping) outcome = death_outcome(link, held, "");
+      finish(held.waiting, std::move(outcome), 0);
+    }
+    links_.pop_back();
+  }
+}
+
+void WorkerPool::retire_if_done(WorkerLink& link) {
+  if (link.state == WorkerLink::State::kReady && link.calls >= kStepsBeforeRecycle) {
+    link.state = WorkerLink::State::kRetiring;
+    changed_ = true;
+  }
+  // Its socket closed, it ends by itself, and the template says so.
+  if (link.state == WorkerLink::State::kRetiring && link.held().empty() && !link.has_unsent()) {
+    link.close_socket();
+  }
+}
+
+void WorkerPool::check_link(WorkerLink& link, int64_t now_us) {
+  const size_t looked_at =
+      link.lane == Lane::kCpu ? std::min<size_t>(link.held().size(), 1) : link.held().size();
+  for (size_t i = 0; i < looked_at; i++) {
+    WorkerLink::Held& held = link.held()[i];
+    if (held.timed_out || !link.begun(held)) continue;
+    const int64_t run_us = now_us - link.begun_us(held, now_us);
+    if (run_us < held.waiting.call.timeout_ms * 1000) continue;
+    held.timed_out = true;
+    link.ask_to_stop(held);
+    link.kill_at_us = std::min(link.kill_at_us, now_us + kTimeoutGraceUs);
+  }
+  if (now_us >= link.kill_at_us) link.kill_now();
+  if (now_us >= link.tidy_at_us) link.tidy();
+}
+
+void WorkerPool::check_deadlines(int64_t now_us) {
+  for (const LinkPointer& link : links_) check_link(*link, now_us);
+}
+
+void WorkerPool::compute_next_check(int64_t now_us) {
+  int64_t next = INT64_MAX;
+  bool idle = false, behind = false;
+  for (const LinkPointer& link : links_) {
+    next = std::min({next, link->kill_at_us, link->tidy_at_us});
+    auto& held = link->held();
+    if (link->lane == Lane::kCpu) {
+      idle = idle || held.empty();
+      behind = behind || held.size() > 1;
+    }
+    const size_t looked_at =
+        link->lane == Lane::kCpu ? std::min<size_t>(held.size(), 1) : held.size();
+    for (size_t i = 0; i < looked_at; i++) {
+      if (held[i].timed_out) continue;
+      const int64_t timeout_us = held[i].waiting.call.timeout_ms * 1000;
+      int64_t at = held[i].sent_us + timeout_us;  // the earliest; it may have begun later
+      if (at <= now_us) {
+        at = link->begun(held[i]) ? link->begun_us(held[i], now_us) + timeout_us
+                                  : now_us + std::min(timeout_us, kRecheckUs);
+      }
+      next = std::min(next, at);
+    }
+  }
+  if (idle && behind) next = std::min(next, now_us + kStuckBehindUs);
+  if (!template_.running()) next = std::min(next, template_spawn_at_us_);
+  for (const LaneState& state : lanes_) {
+    if (state.spawn_at_us > now_us) next = std::min(next, state.spawn_at_us);
+  }
+  if (down_since_us_ != 0) next = std::min(next, now_us + kRecheckUs);
+  next_check_us_ = next;
+}
+
+void WorkerPool::note_health(int64_t now_us) {
+  bool up = true;
+  for (const Lane which : {Lane::kCpu, Lane::kIo}) {
+    if (lane(which).wanted == 0) continue;
+    up = up && std::any_of(links_.begin(), links_.end(), [&](const LinkPointer& link) {
+           return link->lane == which && (link->state == WorkerLink::State::kReady ||
+                                          link->state == WorkerLink::State::kRetiring);
+         });
+  }
+  if (up) {
+    down_since_us_ = 0;
+  } else if (down_since_us_ == 0) {
+    down_since_us_ = now_us;
+  }
+}
+
+bool WorkerPool::stuck() const {
+  return down_since_us_ != 0 && monotonic_us() - down_since_us_ > kStuckUs;
+}
+
+}  // namespace millrace

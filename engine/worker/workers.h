@@ -1,0 +1,103 @@
+// Workers: where steps run. The runtime hands over what the core started and collects outcomes.
+//
+// Two implementations: ProcessWorkers (sandboxed child processes forked from a template process;
+// the default) and ThreadWorkers (inside the server, for debugging a plugin). Both are used from
+// the loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/core/event.h"
+#include "engine/pipeline/catalogue.h"
+#include "engine/plugin/declaration.h"
+
+namespace millrace {
+
+// One attempt of one step, ready to run: every input blob is in memory or has a path.
+struct StepCall {
+  Ticket ticket = 0;
+  const StepDecl* decl = nullptr;  // in the catalogue that the workers reported
+  std::string job;                 // id in text form
+  std::string step;                // id in the pipeline
+  uint32_t attempt = 1;
+  std::string effect_key;  // empty: pure
+  std::vector<Value>
+      with;  // in the order of StepDecl's with ports; blobs have bytes, or a path below
+  std::vector<std::string>
+      paths;  // beside `with`: a read-only file with the blob's bytes, or empty (io lane)
+  DurationMs timeout_ms = 60'000;  // of the attempt, counted from when a worker begins it
+};
+
+struct StepResult {
+  Ticket ticket = 0;
+  StepOutcome outcome;
+  int64_t run_us = 0;  // how long the body ran; 0 when unknown
+};
+
+struct WorkerOptions {
+  std::string steps_directory;  // of *.so
+  uint32_t cpu = 1;             // worker processes of the cpu lane
+  uint32_t io = 32;             // concurrent steps of the io lane
+  uint64_t pixels_max = 268'000'000;
+  std::vector<std::pair<std::string, std::string>>
+      settings;                        // configuration key -> JSON text, secrets resolved
+  std::shared_ptr<ByteBudget> budget;  // results are charged to it
+  // What is run as the template process, with the one argument worker-template.
+  std::string executable = "/proc/self/exe";
+  uint64_t worker_memory_bytes_max = uint64_t{4} << 30;  // address space of a cpu worker's steps
+};
+
+struct LaneStats {
+  uint32_t workers = 0;  // processes (cpu) or concurrent calls (io)
+  uint32_t busy = 0;
+  double mean_run_seconds = 0;  // moving average of bodies, for millrace_backlog_seconds
+};
+
+class Workers {
+ public:
+  virtual ~Workers() = default;
+
+  // What the plugins declare, and which were refused. Valid from construction on.
+  virtual std::shared_ptr<const Catalogue> catalogue() const = 0;
+  virtual const std::vector<PluginProblem>& problems() const = 0;
+
+  // How many calls of a lane it wants to hold at once: workers times a window that is deep for fast
+  // steps. May change whenever poll() ran.
+  virtual uint32_t slots(Lane lane) const = 0;
+
+  // Takes a call; its one StepResult comes from a later poll(). Frames of one turn of the loop
+  // travel together: they are sent by flush().
+  virtual void start(StepCall call) = 0;
+  virtual void flush() = 0;
+
+  // Asks a running call to end; it is killed when it has not within a grace of one second. A call
+  // that had not begun never begins. Its StepResult (any kind) still comes.
+  virtual void stop(Ticket ticket) = 0;
+
+  // A descriptor that is readable when poll() has something to do, and the earliest moment
+  // (monotonic_us) at which it has something to do anyway (a timeout to enforce); INT64_MAX for
+  // none.
+  virtual int poll_fd() const = 0;
+  virtual int64_t next_deadline_us() const = 0;
+  virtual void poll(std::vector<StepResult>* results) = 0;
+
+  virtual LaneStats stats(Lane lane) const = 0;
+  // True when no worker could be brought up for a while (exit 6).
+  virtual bool stuck() const = 0;
+};
+
+// Starts the template process (this same program, run as `worker-template`), loads the plugins
+// there, and returns when their declarations are known. Unavailable E140: the template process
+// could not be started.
+Result<std::unique_ptr<Workers>> start_process_workers(const WorkerOptions& options);
+Result<std::unique_ptr<Workers>> start_thread_workers(const WorkerOptions& options);
+
+// The body of the hidden verb `worker-template`; the control socket is descriptor 3. Never returns.
+// main() calls it before anything else has been started.
+[[noreturn]] void worker_template_main();
+
+}  // namespace millrace
