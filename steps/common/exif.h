@@ -1,0 +1,27 @@
+// EXIF: the few facts that we read from a block, and the block that we write in its place.
+//
+// It knows orientation, artist and copyright; everything else in a block (places, serial numbers,
+// thumbnails, makers' secrets) is neither read nor ever written.
+#pragma once
+
+#include <string>
+
+#include "steps/common/byte_view.h"
+
+namespace millrace {
+
+struct ExifFacts {
+  int orientation = 1;  // 1 to 8
+  std::string artist, copyright;
+};
+
+inline constexpr size_t kExifTextMax = 4096;  // bytes of artist and of copyright that are kept
+
+// Reads IFD0 of an EXIF block (without the "Exif\0\0" before it). A block that makes no sense gives
+// the defaults.
+ExifFacts read_exif(ByteView block);
+
+// The smallest block that says the same; empty when there is nothing to say.
+std::string build_exif(const ExifFacts& facts);
+
+}  // namespace millrace

@@ -1,0 +1,119 @@
+#include "steps/common/vips/vips_start.h"
+
+#include <fmt/core.h>
+#include <vips/vips.h>
+// vector.h needs vips.h before it.
+#include <vips/vector.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace millrace {
+namespace {
+
+// Readers and writers of memory only: none of them can open a file by name.
+constexpr const char* kAllowed[] = {
+    "VipsForeignLoadJpegBuffer", "VipsForeignLoadNsgifBuffer", "VipsForeignLoadPngBuffer",
+    "VipsForeignLoadTiffBuffer", "VipsForeignLoadWebpBuffer",  "VipsForeignSaveCgifBuffer",
+    "VipsForeignSaveJpegBuffer", "VipsForeignSavePngBuffer",   "VipsForeignSaveTiffBuffer",
+    "VipsForeignSaveWebpBuffer",
+};
+
+void* collect_open(GType type, void* open) {
+  if (G_TYPE_IS_ABSTRACT(type)) return nullptr;
+  auto* operation = VIPS_OPERATION_CLASS(g_type_class_ref(type));
+  if ((operation->flags & VIPS_OPERATION_BLOCKED) == 0) {
+    static_cast<std::vector<std::string>*>(open)->push_back(g_type_name(type));
+  }
+  return nullptr;
+}
+
+void* each_type(GType type, VipsTypeMapFn visit, void* context) {
+  if (void* stop = visit(type, context)) return stop;
+  guint count = 0;
+  GType* children = g_type_children(type, &count);
+  void* stop = nullptr;
+  for (guint i = 0; i < count && stop == nullptr; ++i)
+    stop = each_type(children[i], visit, context);
+  g_free(children);
+  return stop;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : " ") + name;
+  return text;
+}
+
+void silence(const char*, GLogLevelFlags, const char*, void*) {}
+
+// The environment is read once, by vips_init and at its first large image; nobody else runs yet.
+bool init() {
+  // Decoded pixels never go to a temporary file: out of memory is an error, a full disk is
+  // everybody's.
+  setenv("VIPS_DISC_THRESHOLD", "1000g", 0);
+  // The loadable modules (ImageMagick, PDF, OpenSlide, JPEG XL, HEIF) are not even opened; that is
+  // 14 ms and 6 MB as well.
+  const char* home = std::getenv("VIPSHOME");
+  const std::string before = home == nullptr ? "" : home;
+  setenv("VIPSHOME", "/nonexistent", 1);
+  const bool ok = vips_init("millrace") == 0;
+  if (before.empty()) {
+    unsetenv("VIPSHOME");
+  } else {
+    setenv("VIPSHOME", before.c_str(), 1);
+  }
+  return ok;
+}
+
+}  // namespace
+
+std::vector<std::string> allowed_vips_codecs() {
+  return {std::begin(kAllowed), std::end(kAllowed)};
+}
+
+std::vector<std::string> open_vips_codecs() {
+  std::vector<std::string> open;
+  for (const char* base : {"VipsForeignLoad", "VipsForeignSave"}) {
+    if (const GType type = g_type_from_name(base)) each_type(type, collect_open, &open);
+  }
+  std::sort(open.begin(), open.end());
+  return open;
+}
+
+int start_vips(char* error, size_t error_size) {
+  const auto fail = [&](const std::string& text) {
+    fmt::format_to_n(error, error_size, "{}", text).out[0] = '\0';
+    return -1;
+  };
+  if (error_size < 2) return -1;
+  error_size -= 1;  // for the NUL
+  if (!init()) return fail("libvips does not start: " + take_vips_error());
+  vips_vector_set_enabled(FALSE);  // liborc writes code at run time, which the sandbox forbids
+  vips_cache_set_max(0);
+  vips_cache_set_max_mem(0);
+  vips_cache_set_max_files(0);
+  vips_concurrency_set(1);
+  vips_leak_set(FALSE);
+  g_log_set_handler("VIPS", static_cast<GLogLevelFlags>(G_LOG_LEVEL_WARNING | G_LOG_LEVEL_INFO),
+                    silence, nullptr);
+  vips_operation_block_set("VipsForeignLoad", TRUE);
+  vips_operation_block_set("VipsForeignSave", TRUE);
+  for (const char* name : kAllowed) vips_operation_block_set(name, FALSE);
+  if (open_vips_codecs() != allowed_vips_codecs()) {
+    return fail("libvips has other codecs open than the allowed ones: " +
+                joined(open_vips_codecs()));
+  }
+  return 0;
+}
+
+std::string take_vips_error() {
+  std::string text = vips_error_buffer();
+  vips_error_clear();
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  std::replace(text.begin(), text.end(), '\n', ';');
+  if (text.size() > 300) text.resize(300);
+  return text.empty() ? "no reason given" : text;
+}
+
+}  // namespace millrace

@@ -1,0 +1,33 @@
+// Place: a named store of the configuration (`stores`), and the URL of an object in it.
+//
+// Knows nothing of files: `url` says which kind of store it is, file_store.h puts objects.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "steps/store/failure.h"
+
+namespace millrace::store_step {
+
+struct Place {
+  std::string name;
+  std::string directory;   // of a file: store
+  std::string public_url;  // empty: none
+};
+
+// Finds `name` in the JSON text of the setting `stores` ({"default": {"url": "file:/srv/objects",
+// "public_url": "https://cdn.example" or null}}). [any]
+// store_unknown: no such name, or the setting is no such JSON. store_unsupported: the url's scheme
+// is not file:.
+[[nodiscard]] Failure find_place(std::string_view stores_json, std::string_view name, Place* place);
+
+// Where the object can be fetched: the place's public_url + key, else `server_url` + the files
+// route, else that route alone. Everything is percent-encoded. [any]
+[[nodiscard]] std::string object_url(const Place& place, std::string_view server_url,
+                                     std::string_view key);
+
+// The text of the setting `server.public_url` (a JSON string); empty when it is null. [any]
+[[nodiscard]] std::string server_url_of(std::string_view setting_json);
+
+}  // namespace millrace::store_step

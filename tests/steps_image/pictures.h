@@ -1,0 +1,110 @@
+// Pictures for tests: made and read with the codec libraries themselves (libjpeg, libpng, libwebp,
+// libtiff), never with libvips, so that what the steps do is judged by somebody else.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace millrace::testing {
+
+// Samples row after row. 8-bit samples are 0…255, 16-bit ones 0…65535.
+struct Picture {
+  uint32_t width = 0, height = 0;
+  int bands = 3;  // 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA (or CMYK)
+  int bits = 8;   // as stored; samples of fewer than 8 bits are scaled to 8
+  std::vector<uint16_t> samples;
+  uint16_t at(uint32_t x, uint32_t y, int band) const {
+    return samples[(size_t{y} * width + x) * static_cast<size_t>(bands) +
+                   static_cast<size_t>(band)];
+  }
+};
+
+// A picture whose samples are a function of place and band.
+Picture make_picture(uint32_t width, uint32_t height, int bands, int bits,
+                     const std::function<int(int x, int y, int band)>& sample);
+// Every hue somewhere, with dark and bright parts.
+Picture gradient(uint32_t width, uint32_t height, int bands = 3, int bits = 8);
+Picture flat(uint8_t red, uint8_t green, uint8_t blue, uint32_t side = 16);
+
+struct JpegStyle {
+  int quality = 90;
+  bool progressive = false;
+  bool arithmetic = false;
+  bool rgb = false;            // stored as RGB (Adobe transform 0)
+  bool cmyk = false;           // four bands in, stored as they are
+  int luma_h = 2, luma_v = 2;  // sampling of the first component; of the others 1
+  int restart = 0;
+  std::string exif;                                  // block without prefix
+  std::string icc;                                   // profile
+  std::vector<std::pair<int, std::string>> markers;  // further ones
+};
+std::string encode_jpeg(const Picture& picture, const JpegStyle& style = {});
+
+// A decoded JPEG: `space` is what to ask libjpeg for (a J_COLOR_SPACE).
+struct JpegFacts {
+  int components = 0, width = 0, height = 0;
+  bool progressive = false, arithmetic = false;
+  uint16_t quantisation[64] = {};                    // of the first component
+  std::vector<std::pair<int, std::string>> markers;  // APPn and COM
+  std::vector<int16_t> luma_coefficients;            // of the first component
+};
+Picture decode_jpeg(const std::string& bytes, int space);
+JpegFacts jpeg_facts(const std::string& bytes);
+
+struct PngStyle {
+  bool interlaced = false;
+  std::string exif, icc;
+  std::vector<std::pair<std::string, std::string>> text;
+  bool palette = false;  // an RGB picture of at most 256 colours
+};
+std::string encode_png(const Picture& picture, const PngStyle& style = {});
+// `expand`: palette to RGB and colour keys to alpha; else as stored.
+Picture decode_png(const std::string& bytes, bool expand = true);
+// The chunks by name, in order, with their data.
+std::vector<std::pair<std::string, std::string>> png_chunks(const std::string& bytes);
+
+std::string encode_webp(const Picture& picture, bool lossless, const std::string& exif = "");
+Picture decode_webp(const std::string& bytes);
+struct WebpAnimation {
+  uint32_t width = 0, height = 0, loop = 0;
+  std::vector<uint32_t> durations;
+  std::vector<Picture> frames;  // on the canvas, RGBA
+};
+std::string encode_webp_animation(const std::vector<Picture>& frames, uint32_t duration_ms,
+                                  int loop);
+WebpAnimation decode_webp_animation(const std::string& bytes);
+
+struct TiffStyle {
+  int photometric = -1;  // -1: by bands
+  int compression = 1;
+  int orientation = 1;
+  bool tiled = false, big = false;
+  std::string artist, copyright, make, icc;
+};
+std::string encode_tiff(const std::vector<Picture>& pages, const TiffStyle& style = {});
+struct TiffPage {
+  Picture picture;
+  int orientation = 1, compression = 1;
+  std::string artist, copyright, make, icc;
+};
+std::vector<TiffPage> decode_tiff(const std::string& bytes);
+
+// A GIF of solid frames, each of one palette entry.
+struct GifStyle {
+  std::vector<std::vector<uint8_t>> frame_colours;  // red, green, blue of each frame
+  uint32_t width = 8, height = 6;
+  int delay = 7;
+  bool local_tables = false;
+  std::string comment;
+};
+std::string encode_gif(const GifStyle& style);
+
+// ICC profiles by lcms: matrix and curve ones.
+std::string icc_srgb();
+std::string icc_with_gamma(double gamma);  // sRGB's primaries
+std::string icc_display_p3();              // sRGB's curve, P3's primaries
+std::string icc_gray(double gamma);
+
+}  // namespace millrace::testing
