@@ -1,0 +1,381 @@
+#include "engine/runtime/local_runtime.h"
+
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "engine/base/errors.h"
+#include "engine/base/log.h"
+
+namespace millrace {
+namespace {
+
+void watch(int poll_fd, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  CHECK(epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) == 0);
+}
+
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  random_bytes(&seed, sizeof seed);
+  return seed;
+}
+
+// "sqlite:PATH" -> PATH, or data/name when no path is given.
+Result<std::string> local_path(const std::string& url, std::string_view scheme,
+                               const std::string& data, std::string_view name) {
+  if (!url.starts_with(scheme)) {
+    return Status::invalid(
+        errors::kStoreOpen,
+        fmt::format("'{}' is not supported by this version; use '{}' or '{}PATH'", url, scheme,
+                    scheme));
+  }
+  const std::string path = url.substr(scheme.size());
+  return path.empty() ? fmt::format("{}/{}", data, name) : path;
+}
+
+const char* outcome_name(const StepOutcome& outcome) {
+  switch (outcome.kind) {
+    case StepOutcome::Kind::kSucceeded:
+      return "succeeded";
+    case StepOutcome::Kind::kFailed:
+      return "failed";
+    case StepOutcome::Kind::kTimeout:
+      return "timeout";
+    case StepOutcome::Kind::kWorkerDied:
+      return "worker_died";
+    case StepOutcome::Kind::kRequeued:
+      return "requeued";
+    case StepOutcome::Kind::kStopped:
+      return "stopped";
+  }
+  return "failed";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Runtime>> Runtime::open(const RuntimeOptions& options) {
+  auto runtime = std::make_unique<LocalRuntime>(options);
+  if (Status status = runtime->open_parts(); !status.ok()) return status;
+  return std::unique_ptr<Runtime>(std::move(runtime));
+}
+
+LocalRuntime::LocalRuntime(const RuntimeOptions& options)
+    : options_(options),
+      metrics_(options.metrics ? options.metrics : std::make_shared<Metrics>()),
+      budget_(std::make_shared<ByteBudget>(options.memory_bytes_max)) {}
+
+LocalRuntime::~LocalRuntime() {
+  // Threads first: their completions refer to this object and are never run from here on.
+  blob_threads_.reset();
+  reader_.reset();
+  writer_.reset();
+  workers_.reset();
+  if (poll_fd_ >= 0) ::close(poll_fd_);
+}
+
+Status LocalRuntime::open_parts() {
+  if (::mkdir(options_.data.c_str(), 0700) != 0 && errno != EEXIST) {
+    return Status::unavailable(errors::kStoreOpen,
+                               fmt::format("cannot create the data directory {}: {}", options_.data,
+                                           std::strerror(errno)));
+  }
+  auto store_path = local_path(options_.store, "sqlite:", options_.data, "millrace.db");
+  if (!store_path.ok()) return store_path.status();
+  auto blob_path = local_path(options_.blobs, "file:", options_.data, "blobs");
+  if (!blob_path.ok()) return blob_path.status();
+
+  // The workers first: the template process must inherit neither the store's lock nor its files.
+  WorkerOptions worker_options = options_.workers;
+  worker_options.budget = budget_;
+  auto workers = options_.thread_isolation ? start_thread_workers(worker_options)
+                                           : start_process_workers(worker_options);
+  if (!workers.ok()) return workers.status();
+  workers_ = std::move(*workers);
+
+  SqliteOptions sqlite;
+  sqlite.path = *store_path;
+  auto store = open_sqlite_store(sqlite);
+  if (!store.ok()) return store.status();
+  store_ = std::move(*store);
+  auto blobs = FileBlobStore::open(*blob_path);
+  if (!blobs.ok()) return blobs.status();
+  blobs_ = std::move(*blobs);
+  written_directories_ = {directory_of(*store_path), *blob_path};
+  auto unfinished = store_->count_unfinished();
+  if (!unfinished.ok()) return unfinished.status();
+
+  CoreOptions core;
+  core.node = node_;
+  core.jobs_resident_max = options_.jobs_resident_max;
+  core.jobs_accepted_max = options_.jobs_accepted_max;
+  core.accepted_in_store = *unfinished;
+  core.retention_ms = options_.retention_ms;
+  core.write_id_seed = random_seed();
+  core_ = std::make_unique<Core>(core);
+  definitions_ = std::make_unique<Definitions>(workers_->catalogue());
+
+  writer_ = std::make_unique<Writer>(store_.get());
+  reader_ = std::make_unique<Reader>();
+  blob_threads_ = std::make_unique<BlobThreads>(blobs_.get());
+  poll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
+  CHECK(poll_fd_ >= 0);
+  watch(poll_fd_, writer_->poll_fd());
+  watch(poll_fd_, reader_->poll_fd());
+  watch(poll_fd_, blob_threads_->poll_fd());
+  watch(poll_fd_, workers_->poll_fd());
+  clock_offset_ms_ = wall_clock_ms() - monotonic_us() / 1000;
+  return {};
+}
+
+// ---- one turn
+
+void LocalRuntime::pump() {
+  ON_THREAD(kLoop);
+  const TimeMs now = wall_clock_ms();
+  collect_arrivals(now);
+  run_timers();
+  if (core_->next_deadline() <= now) note(Tick{now});
+  update_capacity(now);
+  apply_events();
+  write_dirty();
+  workers_->flush();
+}
+
+// Everything the threads and the workers have finished becomes an event or runs its completion.
+void LocalRuntime::collect_arrivals(TimeMs now) {
+  std::vector<StepResult> results;
+  workers_->poll(&results);
+  for (StepResult& result : results) on_step_result(std::move(result), now);
+  writer_->drain();
+  blob_threads_->drain();
+  reader_->drain();
+}
+
+void LocalRuntime::apply_events() {
+  // Callbacks note further events while we go; they belong to the same turn.
+  for (size_t i = 0; i < events_.size(); i++) {
+    const Event event = std::move(events_[i]);
+    core_->apply(event, &actions_);
+    for (Action& action : actions_) carry_out(action);
+    actions_.clear();
+  }
+  events_.clear();
+}
+
+void LocalRuntime::carry_out(Action& action) {
+  if (auto* start = std::get_if<StartStep>(&action)) {
+    start_step(*start);
+  } else if (auto* stop = std::get_if<StopStep>(&action)) {
+    const auto found = loading_.find(stop->ticket);
+    if (found != loading_.end()) {
+      found->second.stopped = true;
+    } else {
+      workers_->stop(stop->ticket);
+    }
+  } else if (auto* put = std::get_if<PutBytes>(&action)) {
+    CHECK(put->content->bytes.present());
+    blob_threads_->put(put->content->bytes, [this, ticket = put->ticket](Result<Digest> digest) {
+      BytesDurable event{wall_clock_ms(), ticket, {}, digest.ok() ? Status() : digest.status()};
+      if (digest.ok()) event.digest = *digest;
+      if (!digest.ok()) {
+        log_event(LogLevel::kWarning, "blob.put_failed", {{"error", digest.status().message()}});
+        if (digest.status().number() == errors::kNoSpace) watch_space();
+      }
+      note(std::move(event));
+    });
+  } else if (auto* reply = std::get_if<Answer>(&action)) {
+    answer(*reply);
+  } else if (auto* forget = std::get_if<Forget>(&action)) {
+    if (!forget->unfinished && stored_reads_ > 0) ended_meanwhile_.insert(forget->key);
+  } else if (auto* more = std::get_if<AdoptMore>(&action)) {
+    adopt_more(more->room);
+  }
+}
+
+void LocalRuntime::update_capacity(TimeMs now) {
+  for (const Lane lane : {Lane::kCpu, Lane::kIo}) {
+    const uint32_t slots = workers_->slots(lane);
+    uint32_t& known = slots_[static_cast<int>(lane)];
+    if (!started_ || slots == known) continue;
+    known = slots;
+    note(Capacity{now, lane, slots});
+  }
+}
+
+// ---- records
+
+void LocalRuntime::write_dirty() {
+  if (!in_flight_.empty()) return;
+  in_flight_ = core_->collect_writes(kCommitBytesMax);
+  if (in_flight_.empty()) return;
+  writer_->submit(in_flight_, [this](const CommitReport& report) {
+    metrics_->commit_duration.with({}).observe(static_cast<double>(report.duration_us) / 1e6);
+    metrics_->commit_batch.with({}).observe(static_cast<double>(report.results.size()));
+    CHECK(report.results.size() == in_flight_.size());
+    const std::vector<Write> batch = std::move(in_flight_);
+    in_flight_.clear();
+    const TimeMs now = wall_clock_ms();
+    for (size_t i = 0; i < batch.size(); i++) {
+      note(WriteDone{now, batch[i].record->key, batch[i].record->rev, report.results[i]});
+    }
+    // Applied here and now, so that answers and subscribers see each revision as it becomes
+    // durable.
+    apply_events();
+    for (size_t i = 0; i < batch.size(); i++) on_write_done(batch[i], report.results[i]);
+  });
+}
+
+void LocalRuntime::on_write_done(const Write& write, WriteResult result) {
+  const JobRecord& record = *write.record;
+  if (result == WriteResult::kNoSpace) watch_space();
+  if (result != WriteResult::kApplied) return;
+  if (is_final(record.state)) {
+    metrics_->jobs.with({record.pipeline, state_name(record.state)}).add();
+    if (record.error && log_enabled(LogLevel::kInfo)) {
+      const bool cancelled = record.state == JobState::kCancelled;
+      log_event(LogLevel::kInfo, cancelled ? "job.cancelled" : "job.failed",
+                {{"job", record.id().text()},
+                 {"pipeline", record.pipeline},
+                 {"state", state_name(record.state)},
+                 {"code", error_code(record.error->number)},
+                 {"reason", record.error->reason},
+                 {"step", record.error->step}});
+    }
+  }
+  if (!subscribed_.contains(record.key)) return;
+  if (auto view = core_->view(record.key)) {
+    publish(record.key, *view);
+  } else {
+    JobView ended = stored_view(record);
+    publish(record.key, ended);
+  }
+}
+
+void LocalRuntime::publish(const JobKey& key, const JobView& view) {
+  const auto found = subscribed_.find(key);
+  if (found == subscribed_.end()) return;
+  const std::vector<SubscriptionId> ids = found->second;  // a callback may unsubscribe
+  for (const SubscriptionId id : ids) {
+    const auto subscription = subscriptions_.find(id);
+    if (subscription != subscriptions_.end()) subscription->second.changed(view);
+  }
+}
+
+// ---- steps
+
+void LocalRuntime::start_step(StartStep& action) {
+  const StepNode& node = action.graph->steps[static_cast<size_t>(action.step)];
+  Loading loading;
+  loading.graph = action.graph;
+  StepCall& call = loading.call;
+  call.ticket = action.ticket;
+  call.decl = node.decl;
+  call.job = action.job.text();
+  call.step = node.id;
+  call.attempt = action.attempt;
+  call.effect_key = std::move(action.effect_key);
+  call.with = std::move(action.with);
+  call.paths.resize(call.with.size());
+  call.timeout_ms = action.timeout_ms;
+  std::vector<size_t> to_load;
+  for (size_t port = 0; port < call.with.size(); port++) {
+    if (call.with[port].kind() != Value::Kind::kBlob) continue;
+    const BlobContent& content = *call.with[port].as_blob().content;
+    // The io lane maps the durable file: no copy through a slab, and `store` may link it.
+    if (node.decl->lane == Lane::kIo && content.durable) {
+      call.paths[port] = blobs_->path(*content.digest);
+    }
+    if (!content.bytes.present() && call.paths[port].empty()) to_load.push_back(port);
+  }
+  if (to_load.empty()) {
+    hand_to_workers(std::move(call));
+    return;
+  }
+  loading.missing = static_cast<int>(to_load.size());
+  const Ticket ticket = action.ticket;
+  loading_.emplace(ticket, std::move(loading));
+  for (const size_t port : to_load) load_blob(ticket, port);
+}
+
+void LocalRuntime::load_blob(Ticket ticket, size_t port) {
+  const auto found = loading_.find(ticket);
+  if (found == loading_.end()) return;
+  const Digest digest = *found->second.call.with[port].as_blob().content->digest;
+  blob_threads_->read(digest, [this, ticket, port](Result<Bytes> bytes) {
+    const auto waiting = loading_.find(ticket);
+    if (waiting == loading_.end()) return;
+    if (bytes.ok()) {
+      // The step gets its own reference; the shared content stays without bytes, so that memory is
+      // held only while it runs.
+      BlobRef& blob = waiting->second.call.with[port].as_blob();
+      auto content = std::make_shared<BlobContent>(*blob.content);
+      content->bytes = *std::move(bytes);
+      blob.content = std::move(content);
+      if (--waiting->second.missing == 0) send(ticket);
+    } else if (bytes.status().code() == Code::kUnavailable ||
+               bytes.status().code() == Code::kBusy) {
+      after(kRetryLoadMs, [this, ticket, port] { load_blob(ticket, port); });
+    } else {
+      fail_load(ticket, bytes.status());
+    }
+  });
+}
+
+void LocalRuntime::send(Ticket ticket) {
+  auto node = loading_.extract(ticket);
+  if (!node.mapped().stopped) {
+    hand_to_workers(std::move(node.mapped().call));
+    return;
+  }
+  StepOutcome outcome;
+  outcome.kind = StepOutcome::Kind::kStopped;
+  note(StepDone{wall_clock_ms(), ticket, std::move(outcome)});
+}
+
+void LocalRuntime::fail_load(Ticket ticket, const Status& status) {
+  const auto node = loading_.extract(ticket);
+  log_event(LogLevel::kError, "blob.missing",
+            {{"job", node.mapped().call.job},
+             {"step", node.mapped().call.step},
+             {"error", status.message()}});
+  StepOutcome outcome;
+  outcome.kind = StepOutcome::Kind::kFailed;
+  outcome.number = errors::kBlobMissing;
+  outcome.reason = "blob_missing";
+  outcome.message = status.message();
+  note(StepDone{wall_clock_ms(), ticket, std::move(outcome)});
+}
+
+void LocalRuntime::hand_to_workers(StepCall call) {
+  running_.emplace(call.ticket, call.decl);
+  workers_->start(std::move(call));
+}
+
+void LocalRuntime::on_step_result(StepResult result, TimeMs now) {
+  const auto node = running_.extract(result.ticket);
+  CHECK_MSG(!node.empty(), "the workers answered a call that nobody made");
+  count_step(*node.mapped(), result);
+  note(StepDone{now, result.ticket, std::move(result.outcome)});
+}
+
+void LocalRuntime::count_step(const StepDecl& decl, const StepResult& result) {
+  StepSeries& series = step_series_[&decl];
+  if (series.succeeded == nullptr) {
+    series.succeeded = &metrics_->steps.with({decl.name, "succeeded"});
+    series.duration = &metrics_->step_duration.with({decl.name});
+  }
+  series.duration->observe(static_cast<double>(result.run_us) / 1e6);
+  if (result.outcome.kind == StepOutcome::Kind::kSucceeded) {
+    series.succeeded->add();
+  } else {
+    metrics_->steps.with({decl.name, outcome_name(result.outcome)}).add();
+  }
+}
+
+}  // namespace millrace

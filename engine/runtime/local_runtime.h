@@ -1,0 +1,192 @@
+// LocalRuntime: the Runtime over one process's threads. See runtime.h for what it promises.
+//
+// Threads: the loop (everything here), one writer (the only caller of Store::commit), one reader,
+// the blob threads, and the worker processes. Work goes to a thread as a closure that returns
+// another closure, its completion, which runs here in the next turn. No mutex is held across a
+// call.
+#pragma once
+
+#include <deque>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "engine/blob/blob_threads.h"
+#include "engine/blob/file_blob_store.h"
+#include "engine/runtime/definitions.h"
+#include "engine/runtime/runtime.h"
+#include "engine/store/reader.h"
+#include "engine/store/sqlite_store.h"
+#include "engine/store/writer.h"
+
+namespace millrace {
+
+class LocalRuntime final : public Runtime {
+ public:
+  explicit LocalRuntime(const RuntimeOptions& options);
+  ~LocalRuntime() override;
+  Status open_parts();  // once, right after construction
+
+  std::shared_ptr<const Catalogue> catalogue() const override { return workers_->catalogue(); }
+  const std::vector<PluginProblem>& plugin_problems() const override {
+    return workers_->problems();
+  }
+  std::shared_ptr<ByteBudget> budget() const override { return budget_; }
+  Metrics& metrics() override { return *metrics_; }
+  std::string metrics_text() override;
+
+  Status set_pipelines(std::vector<std::shared_ptr<const Graph>> graphs) override;
+  std::shared_ptr<const Graph> pipeline(const std::string& name) const override;
+  std::vector<std::shared_ptr<const Graph>> pipelines() const override;
+  Status start() override;
+
+  WaiterId submit(SubmitRequest request, ReplyFn reply) override;
+  WaiterId wait(const JobId& job, TimeMs until, ReplyFn reply) override;
+  WaiterId cancel(const JobId& job, ReplyFn reply) override;
+  WaiterId read_job(const JobId& job, ReplyFn reply) override;
+  void forget(WaiterId waiter) override;
+  void list_jobs(JobFilter filter, std::string cursor, int limit,
+                 std::function<void(Result<JobPage>)> done) override;
+  void remove_job(const JobId& job, std::function<void(Status)> done) override;
+  SubscriptionId subscribe(const JobKey& job, std::function<void(const JobView&)> changed) override;
+  void unsubscribe(SubscriptionId subscription) override;
+  std::shared_ptr<const Graph> graph_of(const JobRecord& record) override;
+  void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) override;
+  void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) override;
+
+  int poll_fd() const override { return poll_fd_; }
+  int64_t next_deadline_us() const override;
+  void pump() override;
+  void drain() override;
+  bool drained() const override;
+  Health health() const override;
+  bool workers_stuck() const override { return workers_->stuck(); }
+
+ private:
+  // A party that waits for one reply, and what it asked for.
+  struct Waiter {
+    ReplyFn reply;
+    JobId job;                             // of wait, cancel and read
+    std::optional<SubmitRequest> request;  // of a keyed submission, to be tried again
+    TimeMs until = 0;
+  };
+  // A started step whose blobs are still being read back from disk.
+  struct Loading {
+    StepCall call;
+    std::shared_ptr<const Graph> graph;
+    int missing = 0;
+    bool stopped = false;
+  };
+  using StoredResult = Result<std::optional<StoredJob>>;
+
+  // events and actions (local_runtime.cc)
+  void note(Event event) { events_.push_back(std::move(event)); }
+  void collect_arrivals(TimeMs now);
+  void apply_events();
+  void carry_out(Action& action);
+  void write_dirty();
+  void on_write_done(const Write& write, WriteResult result);
+  void on_step_result(StepResult result, TimeMs now);
+  void count_step(const StepDecl& decl, const StepResult& result);
+  void start_step(StartStep& action);
+  void load_blob(Ticket ticket, size_t port);
+  void send(Ticket ticket);
+  void hand_to_workers(StepCall call);
+  void fail_load(Ticket ticket, const Status& status);
+  void publish(const JobKey& key, const JobView& view);
+  void update_capacity(TimeMs now);
+  int start_waiter(ReplyFn reply, const JobId& job);
+
+  // requests about jobs that may not be resident (requests.cc)
+  void answer(Answer& answer);
+  void reply_to(WaiterId waiter, JobReply reply);
+  void end_stored_read();
+  void find_graphs(std::vector<Digest> digests, std::function<void()> done);
+  void read_stored(const JobKey& key, std::function<void(StoredResult)> done);
+  void answer_existing(WaiterId waiter, const JobKey& key, const Digest& request);
+  void show_stored(WaiterId waiter, const JobId& job);
+  void wait_for_stored(WaiterId waiter, const JobId& job, TimeMs until);
+  void cancel_stored(WaiterId waiter, const JobId& job);
+  JobReply stored_reply(const JobId& job, const StoredResult& stored);
+  JobView stored_view(const JobRecord& record);
+
+  // adopting, sweeping, timers (maintenance.cc)
+  using GraphFn = std::function<void(std::shared_ptr<const Graph>, std::string why)>;
+  void find_graph(const Digest& digest, GraphFn done);
+  void adopt_more(int64_t room);
+  void adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then);
+  struct PendingAdopt {
+    Adopt event;
+    int missing = 0;  // spilled texts not read yet
+    std::function<void()> then;
+  };
+  void read_spilled(const std::shared_ptr<PendingAdopt>& pending, int step, const Digest& digest);
+  void hand_over(const std::shared_ptr<PendingAdopt>& pending);
+  void finish_adopt(std::shared_ptr<const JobRecord> record, std::shared_ptr<const Graph> graph,
+                    std::string why, std::function<void()> then);
+  void sweep();
+  void drop_orphans(std::vector<Digest> orphans);
+  void watch_space();
+  void poll_space();
+  bool has_room(uint64_t bytes) const;
+  void after(int64_t delay_ms, std::function<void()> work);
+  void run_timers();
+  void on_writer(std::function<std::function<void()>()> work);
+  void on_reader(std::function<std::function<void()>()> work);
+
+  const RuntimeOptions options_;
+  const std::shared_ptr<Metrics> metrics_;
+  const std::shared_ptr<ByteBudget> budget_;
+  const NodeId node_ = NodeId::random();
+  std::unique_ptr<SqliteStore> store_;
+  std::unique_ptr<FileBlobStore> blobs_;
+  std::unique_ptr<Writer> writer_;
+  std::unique_ptr<Reader> reader_;
+  std::unique_ptr<BlobThreads> blob_threads_;
+  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<Core> core_;
+  std::unique_ptr<Definitions> definitions_;
+  int poll_fd_ = -1;
+
+  std::vector<Event> events_;     // noted since the last turn
+  std::vector<Action> actions_;   // of the event being applied; kept for its memory
+  std::vector<Write> in_flight_;  // the batch with the writer
+  std::unordered_map<Ticket, Loading> loading_;
+  std::unordered_map<Ticket, const StepDecl*> running_;  // with the workers
+  std::unordered_map<WaiterId, Waiter> waiters_;
+  WaiterId next_waiter_ = 1;
+  uint32_t slots_[kLanes] = {0, 0};
+  // The series of each step type's commonest outcome, looked up once: a finished step costs no map
+  // of strings.
+  struct StepSeries {
+    Counter* succeeded = nullptr;
+    Histogram* duration = nullptr;
+  };
+  std::unordered_map<const StepDecl*, StepSeries> step_series_;
+
+  struct Subscription {
+    JobKey job;
+    std::function<void(const JobView&)> changed;
+  };
+  std::map<SubscriptionId, Subscription> subscriptions_;
+  std::unordered_map<JobKey, std::vector<SubscriptionId>, JobKeyHash> subscribed_;
+  SubscriptionId next_subscription_ = 1;
+
+  std::multimap<int64_t, std::function<void()>> timers_;  // by monotonic_us
+  std::optional<JobRecord> adopted_up_to_;
+  bool adopting_ = false;
+  // Jobs that ended while a read of the store or an adoption was under way, which may show them
+  // unfinished.
+  std::unordered_set<JobKey, JobKeyHash> ended_meanwhile_;
+  int stored_reads_ = 0;
+
+  bool started_ = false;
+  bool draining_ = false;
+  bool no_space_ = false;
+  std::vector<std::string> written_directories_;  // where records and blobs go
+  bool blobs_dirty_ = true;      // something may have become garbage since the last full sweep
+  int64_t clock_offset_ms_ = 0;  // wall clock minus monotonic clock, to notice jumps
+  int64_t no_sweep_before_us_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,370 @@
+// What the runtime does beside single requests: definitions, adoption, sweeping, timers, draining,
+// figures.
+#include <sys/statvfs.h>
+
+#include "engine/base/errors.h"
+#include "engine/base/log.h"
+#include "engine/runtime/local_runtime.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kSweepBatch = 500;
+constexpr int64_t kSweepEveryMsMax = 60'000;
+constexpr int64_t kSweepEveryMsMin = 1'000;
+constexpr int64_t kClockJumpMs = 3'600'000;
+constexpr int64_t kBlobGraceMsMin = 600'000;
+constexpr int64_t kSpacePollMs = 1'000;
+constexpr uint64_t kSpaceLeastBytes = 1 << 20;   // less is full
+constexpr uint64_t kSpaceWantedBytes = 4 << 20;  // and is mended with this much
+constexpr uint64_t kSpaceWantedInodes = 64;
+
+}  // namespace
+
+// ---- definitions
+
+Status LocalRuntime::set_pipelines(std::vector<std::shared_ptr<const Graph>> graphs) {
+  ON_THREAD(kLoop);
+  // Blocks on purpose: a definition must be durable before a record may name it, and this runs at
+  // start and on a reload.
+  auto done = std::make_shared<std::optional<Status>>();
+  on_writer([this, graphs, done] {
+    Status status;
+    for (const auto& graph : graphs) {
+      status = store_->put_definition(graph->digest, graph->source);
+      if (!status.ok()) break;
+    }
+    return [done, status] { *done = status; };
+  });
+  while (!done->has_value()) writer_->wait_and_drain();
+  if ((*done)->ok()) definitions_->set_current(std::move(graphs));
+  return **done;
+}
+
+std::shared_ptr<const Graph> LocalRuntime::pipeline(const std::string& name) const {
+  return definitions_->current(name);
+}
+
+std::vector<std::shared_ptr<const Graph>> LocalRuntime::pipelines() const {
+  return definitions_->all_current();
+}
+
+std::shared_ptr<const Graph> LocalRuntime::graph_of(const JobRecord& record) {
+  return definitions_->known(record.definition);
+}
+
+// ---- adoption
+
+Status LocalRuntime::start() {
+  ON_THREAD(kLoop);
+  CHECK(!started_);
+  started_ = true;
+  const TimeMs now = wall_clock_ms();
+  update_capacity(now);
+  if (core_->stats().accepted > 0) adopt_more(options_.jobs_resident_max);
+  after(kSweepEveryMsMin, [this] { sweep(); });
+  // Said at once, and not by the first job that is refused.
+  if (!store_->has_space() || !has_room(kSpaceLeastBytes)) watch_space();
+  return {};
+}
+
+// Claims the oldest jobs that are not resident, batch by batch, until there is no room or no such
+// job.
+void LocalRuntime::adopt_more(int64_t room) {
+  if (adopting_ || room <= 0 || draining_) return;
+  adopting_ = true;
+  stored_reads_++;
+  const int batch = static_cast<int>(std::min<int64_t>(room, kAdoptBatch));
+  on_writer([this, room, batch, from = adopted_up_to_] {
+    auto claimed =
+        std::make_shared<Result<std::vector<JobRecord>>>(store_->claim(node_, from, batch));
+    return [this, claimed, room, batch] {
+      adopting_ = false;
+      if (!claimed->ok()) {
+        end_stored_read();
+        log_event(LogLevel::kError, "store.claim_failed", {{"error", claimed->status().message()}});
+        after(kRetryLoadMs, [this, room] { adopt_more(room); });
+        return;
+      }
+      int64_t adopted = 0;
+      for (JobRecord& record : **claimed) {
+        adopted_up_to_ = record;
+        if (core_->resident(record.key)) continue;
+        adopted++;
+        adopt(std::make_shared<const JobRecord>(std::move(record)), [] {});
+      }
+      end_stored_read();
+      const bool more = static_cast<int>((*claimed)->size()) == batch;
+      // From the beginning next time: a clock that stepped back gives young jobs old times.
+      if (!more) adopted_up_to_.reset();
+      if (more && room > adopted) adopt_more(room - adopted);
+    };
+  });
+}
+
+// Gives the graph of a definition, read back from the store when it is not at hand; null and why
+// when it cannot be used.
+void LocalRuntime::find_graph(const Digest& digest, GraphFn done) {
+  if (auto graph = definitions_->known(digest)) {
+    done(std::move(graph), "");
+    return;
+  }
+  on_reader([this, digest, done = std::move(done)]() mutable {
+    auto source = std::make_shared<Result<std::optional<std::string>>>(store_->definition(digest));
+    return [this, digest, source, done = std::move(done)] {
+      std::string why;
+      std::shared_ptr<const Graph> graph;
+      if (!source->ok()) {
+        why = source->status().message();
+      } else if (!(*source)->has_value()) {
+        why = fmt::format("the definition {} is not in the store", digest.text());
+      } else {
+        graph = definitions_->restore(digest, ***source, &why);
+      }
+      done(std::move(graph), std::move(why));
+    };
+  });
+}
+
+// Finds the definition and the spilled texts of a record, then hands it to the core; `then` runs
+// after its Adopt is noted.
+void LocalRuntime::adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then) {
+  stored_reads_++;  // until it is handed over: what we hold is as old as a read
+  find_graph(record->definition, [this, record, then = std::move(then)](
+                                     std::shared_ptr<const Graph> graph, std::string why) {
+    finish_adopt(record, std::move(graph), std::move(why), then);
+  });
+}
+
+void LocalRuntime::finish_adopt(std::shared_ptr<const JobRecord> record,
+                                std::shared_ptr<const Graph> graph, std::string why,
+                                std::function<void()> then) {
+  if (graph == nullptr) {
+    log_event(LogLevel::kError, "job.definition_unusable",
+              {{"job", record->id().text()}, {"why", why}});
+  }
+  auto pending = std::make_shared<PendingAdopt>();
+  pending->event = Adopt{0, record, std::move(graph), std::move(why), {}};
+  pending->then = std::move(then);
+  std::vector<std::pair<int, Digest>> spilled;
+  for (size_t i = 0; i < record->steps.size(); i++) {
+    if (record->steps[i].spilled) {
+      spilled.emplace_back(static_cast<int>(i), *record->steps[i].spilled);
+    }
+  }
+  if (record->outputs_spilled) spilled.emplace_back(-1, *record->outputs_spilled);
+  pending->missing = static_cast<int>(spilled.size());
+  if (spilled.empty()) hand_over(pending);
+  for (const auto& [step, digest] : spilled) read_spilled(pending, step, digest);
+}
+
+void LocalRuntime::read_spilled(const std::shared_ptr<PendingAdopt>& pending, int step,
+                                const Digest& digest) {
+  blob_threads_->read(digest, [this, pending, step, digest](Result<Bytes> text) {
+    const Code code = text.ok() ? Code::kOk : text.status().code();
+    if (code == Code::kUnavailable || code == Code::kBusy) {  // waited out, as all our own troubles
+      after(kRetryLoadMs, [this, pending, step, digest] { read_spilled(pending, step, digest); });
+      return;
+    }
+    if (text.ok()) {
+      pending->event.spilled.emplace_back(step, std::string(text->view()));
+    } else {
+      pending->event.graph = nullptr;
+      pending->event.why =
+          fmt::format("a stored output cannot be read: {}", text.status().message());
+    }
+    if (--pending->missing == 0) hand_over(pending);
+  });
+}
+
+void LocalRuntime::hand_over(const std::shared_ptr<PendingAdopt>& pending) {
+  const JobKey key = pending->event.record->key;
+  // Somebody was faster, and the job may even have ended since: this record is stale.
+  if (!core_->resident(key) && !ended_meanwhile_.contains(key)) {
+    pending->event.now = wall_clock_ms();
+    note(std::move(pending->event));
+  }
+  pending->then();
+  end_stored_read();
+}
+
+// ---- sweeping
+
+// Removes expired records, then the blobs that only they held. Not for an hour after the clock
+// jumped by more than an hour: a wrong clock must not expire everything.
+void LocalRuntime::sweep() {
+  const TimeMs now = wall_clock_ms();
+  const int64_t offset = now - monotonic_us() / 1000;
+  if (std::abs(offset - clock_offset_ms_) > kClockJumpMs) {
+    log_event(LogLevel::kWarning, "clock.jumped", {{"by_ms", offset - clock_offset_ms_}});
+    no_sweep_before_us_ = monotonic_us() + kClockJumpMs * 1000;
+  }
+  clock_offset_ms_ = offset;
+  const int64_t every = std::clamp(options_.retention_ms / 10, kSweepEveryMsMin, kSweepEveryMsMax);
+  if (monotonic_us() < no_sweep_before_us_ || no_space_) {
+    after(every, [this] { sweep(); });
+    return;
+  }
+  const bool full = blobs_dirty_;
+  const TimeMs before = now - std::max(options_.retention_ms, kBlobGraceMsMin);
+  on_writer([this, now, every, full, before] {
+    auto orphans = std::make_shared<std::vector<Digest>>();
+    const auto removed = store_->sweep(now, kSweepBatch, orphans.get());
+    int dropped = 0;
+    if (full) {
+      const auto swept = blobs_->sweep(before, kSweepBatch,
+                                       [this](const Digest& d) { return store_->names_blob(d); });
+      dropped = swept.ok() ? *swept : 0;
+    }
+    return [this, removed, orphans, every, full, dropped] {
+      if (!removed.ok()) {
+        log_event(LogLevel::kError, "store.sweep_failed", {{"error", removed.status().message()}});
+      } else {
+        if (*removed > 0) log_event(LogLevel::kDebug, "store.swept", {{"records", *removed}});
+        drop_orphans(*orphans);
+      }
+      if (full && dropped < kSweepBatch) blobs_dirty_ = false;
+      const bool more = (removed.ok() && *removed >= kSweepBatch) || blobs_dirty_;
+      after(more ? kSweepEveryMsMin : every, [this] { sweep(); });
+    };
+  });
+}
+
+// Removes those of the blobs that no record names any more and nobody has in hand.
+void LocalRuntime::drop_orphans(std::vector<Digest> orphans) {
+  std::erase_if(orphans, [this](const Digest& digest) { return core_->holds_blob(digest); });
+  if (orphans.empty()) return;
+  // A put that the core has not heard of yet holds its blob as well: what was put since is left.
+  on_writer([this, orphans = std::move(orphans), settled_us = blob_threads_->settled_us()] {
+    for (const Digest& digest : orphans) {
+      const Status status = blobs_->remove(
+          digest, [this](const Digest& d) { return store_->names_blob(d); }, settled_us);
+      if (!status.ok()) {
+        log_event(LogLevel::kWarning, "blob.remove_failed", {{"error", status.message()}});
+      }
+    }
+    return [] {};
+  });
+}
+
+// Of each file system that we write to: bytes, and inodes where they are counted.
+bool LocalRuntime::has_room(uint64_t bytes) const {
+  for (const std::string& directory : written_directories_) {
+    struct statvfs fs {};
+    if (::statvfs(directory.c_str(), &fs) != 0) return false;
+    if (uint64_t{fs.f_bavail} * fs.f_frsize < bytes) return false;
+    if (fs.f_files > 0 && fs.f_favail < kSpaceWantedInodes) return false;
+  }
+  return true;
+}
+
+// A full disk was met: not ready until there is room again, and the store takes new jobs.
+void LocalRuntime::watch_space() {
+  if (no_space_) return;
+  no_space_ = true;
+  log_event(LogLevel::kError, "disk.full", {{"data", options_.data}});
+  after(kSpacePollMs, [this] { poll_space(); });
+}
+
+void LocalRuntime::poll_space() {
+  if (!has_room(kSpaceWantedBytes)) {
+    after(kSpacePollMs, [this] { poll_space(); });
+    return;
+  }
+  on_writer([this] {
+    return [this, room = store_->regain_space()] {
+      if (!room) {
+        after(kSpacePollMs, [this] { poll_space(); });
+        return;
+      }
+      no_space_ = false;
+      log_event(LogLevel::kInfo, "disk.has_space", {{"data", options_.data}});
+    };
+  });
+}
+
+// ---- timers and threads
+
+void LocalRuntime::after(int64_t delay_ms, std::function<void()> work) {
+  timers_.emplace(monotonic_us() + delay_ms * 1000, std::move(work));
+}
+
+void LocalRuntime::run_timers() {
+  const int64_t now = monotonic_us();
+  while (!timers_.empty() && timers_.begin()->first <= now) {
+    const auto work = std::move(timers_.begin()->second);
+    timers_.erase(timers_.begin());
+    work();
+  }
+}
+
+int64_t LocalRuntime::next_deadline_us() const {
+  if (!events_.empty()) return 0;
+  int64_t deadline = workers_->next_deadline_us();
+  if (!timers_.empty()) deadline = std::min(deadline, timers_.begin()->first);
+  const TimeMs core = core_->next_deadline();
+  if (core != kNever) {
+    const int64_t ahead_ms = std::max<int64_t>(0, core - wall_clock_ms());
+    deadline = std::min(deadline, monotonic_us() + std::min<int64_t>(ahead_ms, 86'400'000) * 1000);
+  }
+  return deadline;
+}
+
+void LocalRuntime::on_writer(std::function<std::function<void()>()> work) {
+  writer_->run(std::move(work));
+}
+
+void LocalRuntime::on_reader(std::function<std::function<void()>()> work) {
+  reader_->run(std::move(work));
+}
+
+// ---- operations
+
+void LocalRuntime::drain() {
+  ON_THREAD(kLoop);
+  if (draining_) return;
+  draining_ = true;
+  note(Drain{wall_clock_ms()});
+}
+
+bool LocalRuntime::drained() const {
+  return draining_ && events_.empty() && in_flight_.empty() && core_->idle();
+}
+
+Health LocalRuntime::health() const {
+  if (!started_) return {false, "starting"};
+  if (draining_) return {false, "draining: no job is accepted any more"};
+  if (no_space_) return {false, "the disk is full"};
+  if (workers_->stuck()) return {false, "no worker process can be started"};
+  return {true, ""};
+}
+
+std::string LocalRuntime::metrics_text() {
+  Metrics& m = *metrics_;
+  const CoreStats& stats = core_->stats();
+  for (const Lane lane : {Lane::kCpu, Lane::kIo}) {
+    const int i = static_cast<int>(lane);
+    const LaneStats workers = workers_->stats(lane);
+    const Labels label = {lane_name(lane)};
+    m.queue_depth.with(label).set(static_cast<double>(stats.ready[i]));
+    m.workers.with(label).set(workers.workers);
+    m.workers_busy.with(label).set(workers.busy);
+    // Steps handed over beyond the busy workers wait in their windows; they are queued work too.
+    const int64_t queued = stats.ready[i] + std::max<int64_t>(0, stats.running[i] - workers.busy);
+    const double backlog = workers.workers == 0 ? 0
+                                                : static_cast<double>(queued) *
+                                                      workers.mean_run_seconds / workers.workers;
+    m.backlog.with(label).set(backlog);
+  }
+  m.jobs_live.clear();
+  core_->count_live([&m](const std::string& pipeline, JobState state, int64_t count) {
+    m.jobs_live.with({pipeline, state_name(state)}).set(static_cast<double>(count));
+  });
+  m.resident_bytes.with({}).set(static_cast<double>(budget_->used_bytes()));
+  const auto bring_up = [](Counter& counter, uint64_t to) { counter.add(to - counter.value()); };
+  bring_up(m.late_results.with({}), stats.late_results);
+  bring_up(m.fenced_writes.with({}), stats.fenced_writes);
+  return m.text();
+}
+
+}  // namespace millrace

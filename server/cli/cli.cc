@@ -1,0 +1,176 @@
+// The arguments of every verb. The only file that knows CLI11.
+#include "server/cli/cli.h"
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "server/version.h"
+
+namespace millrace {
+namespace {
+
+using Verb = std::function<int()>;
+
+void add_config(CLI::App* app, ConfigArguments* arguments) {
+  app->add_option("--config", arguments->file, "configuration file (YAML)")->type_name("FILE");
+  app->add_option("--set", arguments->settings, "a configuration key, may be repeated")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+}
+
+CLI::App* add_verb(CLI::App* app, const char* name, const char* about, Verb* chosen, Verb run) {
+  CLI::App* verb = app->add_subcommand(name, about);
+  verb->callback([chosen, run = std::move(run)] { *chosen = run; });
+  return verb;
+}
+
+void add_local_verbs(CLI::App* app, Verb* chosen) {
+  static ConfigArguments serve, schema, steps, doctor;
+  static RunArguments run;
+  static FilesArguments validate, graph;
+  static std::string schema_what = "pipeline", step_name;
+  static bool steps_json = false, version_json = false;
+
+  add_config(add_verb(app, "serve", "Run the server", chosen, [] { return run_serve(serve); }),
+             &serve);
+
+  CLI::App* run_verb = add_verb(app, "run", "Run one pipeline here and now, without a server",
+                                chosen, [] { return run_pipeline(run); });
+  add_config(run_verb, &run.config);
+  run_verb->add_option("pipeline", run.pipeline, "pipeline file")->required()->type_name("FILE");
+  run_verb->add_option("inputs", run.inputs, "inputs: NAME=VALUE, or NAME=@FILE for bytes")
+      ->type_name("NAME=VALUE");
+  run_verb->add_option("--out", run.out, "write the outputs into this directory")->type_name("DIR");
+  run_verb->add_flag("--json", run.json, "print the ended job as JSON");
+
+  CLI::App* validate_verb = add_verb(app, "validate", "Check pipeline files", chosen,
+                                     [] { return run_validate(validate); });
+  add_config(validate_verb, &validate.config);
+  validate.format = "text";
+  validate_verb->add_option("paths", validate.paths, "files or directories")->required();
+  validate_verb->add_option("--format", validate.format, "text, json or sarif")
+      ->check(CLI::IsMember({"text", "json", "sarif"}));
+
+  CLI::App* graph_verb =
+      add_verb(app, "graph", "Draw a pipeline", chosen, [] { return run_graph(graph); });
+  add_config(graph_verb, &graph.config);
+  graph.format = "dot";
+  graph_verb->add_option("pipeline", graph.paths, "pipeline file")->required()->expected(1);
+  graph_verb->add_option("--format", graph.format, "dot, mermaid or svg")
+      ->check(CLI::IsMember({"dot", "mermaid", "svg"}));
+
+  CLI::App* schema_verb = add_verb(app, "schema", "JSON Schema for editors", chosen,
+                                   [] { return run_schema(schema, schema_what); });
+  add_config(schema_verb, &schema);
+  schema_verb->add_option("what", schema_what, "pipeline or config")
+      ->check(CLI::IsMember({"pipeline", "config"}));
+
+  CLI::App* steps_verb = add_verb(app, "steps", "The catalogue of steps", chosen,
+                                  [] { return run_steps(steps, step_name, steps_json); });
+  add_config(steps_verb, &steps);
+  steps_verb->add_option("name", step_name, "one step");
+  steps_verb->add_flag("--json", steps_json, "as JSON");
+
+  add_config(add_verb(app, "doctor", "Check store, blobs, plugins and limits", chosen,
+                      [] { return run_doctor(doctor); }),
+             &doctor);
+  add_verb(app, "version", "The version", chosen, [] {
+    return run_version(version_json);
+  })->add_flag("--json", version_json, "as JSON");
+}
+
+void add_client(CLI::App* app, ClientArguments* arguments) {
+  app->add_option("--server", arguments->server, "the server's address")
+      ->type_name("URL")
+      ->envname("MILLRACE_SERVER");
+  app->add_option("--token", arguments->token, "bearer token: env:NAME or file:PATH");
+  app->add_flag("--json", arguments->json, "the answer as JSON");
+}
+
+CLI::App* add_client_verb(CLI::App* group, const char* name, const char* about,
+                          ClientArguments* arguments, int (*run)(const ClientArguments&),
+                          Verb* chosen) {
+  const std::string verb_name = name;
+  CLI::App* verb = add_verb(group, name, about, chosen, [arguments, run, verb_name] {
+    arguments->verb = verb_name;
+    return run(*arguments);
+  });
+  add_client(verb, arguments);
+  return verb;
+}
+
+void add_job_verbs(CLI::App* app, Verb* chosen) {
+  static ClientArguments a;
+  CLI::App* group = app->add_subcommand("jobs", "Jobs of a server");
+  group->require_subcommand(1);
+  CLI::App* submit = add_client_verb(group, "submit", "Submit a job", &a, run_jobs, chosen);
+  submit->add_option("pipeline", a.target, "the pipeline's name")->required();
+  submit->add_option("inputs", a.inputs, "inputs: NAME=VALUE, or NAME=@FILE for bytes");
+  submit->add_option("--label", a.labels, "a label, may be repeated")
+      ->type_name("KEY:VALUE")
+      ->expected(1)
+      ->take_all();
+  submit->add_option("--key", a.key, "Idempotency-Key");
+  submit->add_option("--wait", a.wait_s, "wait this many seconds for the end");
+  CLI::App* list = add_client_verb(group, "list", "List jobs, newest first", &a, run_jobs, chosen);
+  list->add_option("--pipeline", a.pipeline, "only of this pipeline");
+  list->add_option("--state", a.state, "only in this state");
+  list->add_option("--label", a.labels, "only with this label")->type_name("KEY:VALUE");
+  list->add_option("--after", a.after, "only created after this time (RFC 3339)");
+  list->add_option("--limit", a.limit, "at most this many");
+  list->add_option("--cursor", a.cursor, "go on after an earlier page");
+  CLI::App* get = add_client_verb(group, "get", "Show a job", &a, run_jobs, chosen);
+  get->add_option("id", a.target, "the job's id")->required();
+  get->add_option("--wait", a.wait_s, "wait this many seconds for the end");
+  CLI::App* watch =
+      add_client_verb(group, "watch", "Follow a job to its end", &a, run_jobs, chosen);
+  watch->add_option("id", a.target, "the job's id")->required();
+  CLI::App* outputs = add_client_verb(group, "outputs", "Fetch outputs", &a, run_jobs, chosen);
+  outputs->add_option("id", a.target, "the job's id")->required();
+  outputs->add_option("name", a.name, "one output; to stdout unless --out is given");
+  outputs->add_option("--out", a.out, "write into this directory")->type_name("DIR");
+  CLI::App* cancel = add_client_verb(group, "cancel", "Cancel a job", &a, run_jobs, chosen);
+  cancel->add_option("id", a.target, "the job's id")->required();
+  CLI::App* remove = add_client_verb(group, "delete", "Delete an ended job", &a, run_jobs, chosen);
+  remove->add_option("id", a.target, "the job's id")->required();
+}
+
+void add_pipeline_verbs(CLI::App* app, Verb* chosen) {
+  static ClientArguments a;
+  CLI::App* group = app->add_subcommand("pipelines", "Pipelines of a server");
+  group->require_subcommand(1);
+  add_client_verb(group, "list", "List pipelines", &a, run_pipelines, chosen);
+  CLI::App* get =
+      add_client_verb(group, "get", "Show a pipeline as YAML", &a, run_pipelines, chosen);
+  get->add_option("name", a.target, "the pipeline's name")->required();
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app("millrace: durable image pipelines in one binary", "millrace");
+  app.set_version_flag("--version", std::string("millrace ") + kVersion);
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::help);
+  Verb chosen;
+  add_local_verbs(&app, &chosen);
+  add_job_verbs(&app, &chosen);
+  add_pipeline_verbs(&app, &chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? kExitDone : kExitUsage;  // --help and --version are no errors
+  }
+  try {
+    return chosen ? chosen() : kExitUsage;
+  } catch (const std::exception& exception) {
+    print_error(fmt::format("error E190: {}; this is a bug, please report it", exception.what()));
+    return kExitBug;
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,136 @@
+#include "server/cli/client.h"
+
+#include <curl/curl.h>
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "engine/base/errors.h"
+#include "server/http/text.h"
+
+namespace millrace {
+namespace {
+
+struct Transfer {
+  HttpReply reply;
+  const std::function<bool(std::string_view)>* piece = nullptr;
+};
+
+size_t on_body(char* data, size_t size, size_t count, void* context) {
+  auto* transfer = static_cast<Transfer*>(context);
+  const std::string_view text(data, size * count);
+  if (transfer->piece != nullptr && transfer->reply.status == 200) {
+    return (*transfer->piece)(text) ? text.size() : 0;
+  }
+  transfer->reply.body += text;
+  return text.size();
+}
+
+size_t on_header(char* data, size_t size, size_t count, void* context) {
+  auto* transfer = static_cast<Transfer*>(context);
+  std::string_view line(data, size * count);
+  while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
+  if (line.starts_with("HTTP/")) {
+    const size_t space = line.find(' ');
+    transfer->reply.headers.clear();
+    if (space != std::string_view::npos) {
+      transfer->reply.status = std::atoi(std::string(line.substr(space + 1, 3)).c_str());
+    }
+  } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
+    transfer->reply.headers[to_lower(line.substr(0, colon))] =
+        std::string(trim_space(line.substr(colon + 1)));
+  }
+  return size * count;
+}
+
+using Handle = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
+using Lines = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
+using Mime = std::unique_ptr<curl_mime, decltype(&curl_mime_free)>;
+
+void append_line(Lines* lines, const std::string& line) {
+  curl_slist* longer = curl_slist_append(lines->get(), line.c_str());
+  if (longer != nullptr) {
+    (void)lines->release();
+    lines->reset(longer);
+  }
+}
+
+void fill_form(curl_mime* mime, const std::vector<FormField>& form) {
+  for (const FormField& field : form) {
+    curl_mimepart* part = curl_mime_addpart(mime);
+    curl_mime_name(part, field.name.c_str());
+    if (field.file.empty()) {
+      curl_mime_data(part, field.text.data(), field.text.size());
+    } else {
+      curl_mime_filedata(part, field.file.c_str());
+      curl_mime_type(part, "application/octet-stream");  // the server looks at the bytes
+    }
+  }
+}
+
+}  // namespace
+
+HttpClient::HttpClient(std::string server, std::string token)
+    : server_(std::move(server)), token_(std::move(token)) {
+  while (!server_.empty() && server_.back() == '/') server_.pop_back();
+}
+
+Result<HttpReply> HttpClient::request(const std::string& method, const std::string& path,
+                                      const std::vector<std::string>& headers,
+                                      const std::vector<FormField>* form) {
+  return perform(method, path, headers, form, nullptr);
+}
+
+Result<HttpReply> HttpClient::stream(const std::string& path,
+                                     const std::function<bool(std::string_view)>& piece) {
+  return perform("GET", path, {}, nullptr, &piece);
+}
+
+Result<HttpReply> HttpClient::perform(const std::string& method, const std::string& path,
+                                      const std::vector<std::string>& headers,
+                                      const std::vector<FormField>* form,
+                                      const std::function<bool(std::string_view)>* piece) {
+  const Handle handle(curl_easy_init(), curl_easy_cleanup);
+  CURL* curl = handle.get();
+  if (curl == nullptr)
+    return Status::unavailable(errors::kServerUnreachable, "libcurl did not start");
+  Transfer transfer;
+  transfer.piece = piece;
+  Lines lines(nullptr, curl_slist_free_all);
+  for (const std::string& line : headers) append_line(&lines, line);
+  append_line(&lines, "Expect:");  // a round trip less
+  if (!token_.empty()) append_line(&lines, "Authorization: Bearer " + token_);
+  const std::string url = server_ + path;
+  char message[CURL_ERROR_SIZE] = {};
+  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
+  curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
+  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  Mime mime(nullptr, curl_mime_free);
+  if (form != nullptr) {
+    mime.reset(curl_mime_init(curl));
+    fill_form(mime.get(), *form);
+    curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime.get());
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
+  } else if (method == "POST") {
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+    append_line(&lines, "Content-Type:");  // there is none to name
+  }
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, lines.get());
+  const CURLcode code = curl_easy_perform(curl);
+  const bool stopped = code == CURLE_WRITE_ERROR && piece != nullptr;
+  if (code != CURLE_OK && !stopped) {
+    return Status::unavailable(
+        errors::kServerUnreachable,
+        fmt::format("{}: {}", server_, *message != '\0' ? message : curl_easy_strerror(code)));
+  }
+  return std::move(transfer.reply);
+}
+
+}  // namespace millrace

@@ -1,0 +1,306 @@
+// millrace jobs submit|list|get|watch|outputs|cancel|delete, millrace pipelines list|get
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/base/errors.h"
+#include "engine/base/value.h"
+#include "server/cli/cli.h"
+#include "server/cli/client.h"
+#include "server/http/text.h"
+#include "server/sniff.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kEventBytesMax = 64 << 20;
+
+std::string text_at(const Value& value, std::string_view name) {
+  const Value* found = value.find(name);
+  return found != nullptr && found->kind() == Value::Kind::kString ? found->as_string() : "";
+}
+
+// What a problem document says, or the bare body.
+int report(const HttpReply& reply) {
+  const auto problem = parse_json(reply.body);
+  const std::string detail = problem.ok() ? text_at(*problem, "detail") : "";
+  if (detail.empty()) {
+    print_error(fmt::format("the server answered {}: {}", reply.status, reply.body.substr(0, 500)));
+    return kExitFailed;
+  }
+  print_error(
+      fmt::format("error {}: {} (status {})", text_at(*problem, "code"), detail, reply.status));
+  const Value* items = problem->find("errors");
+  if (items != nullptr && items->kind() == Value::Kind::kList && items->as_list().size() > 1) {
+    for (const Value& item : items->as_list()) {
+      print_error(fmt::format("  {} {}: {}", text_at(item, "code"), text_at(item, "pointer"),
+                              text_at(item, "detail")));
+    }
+  }
+  return kExitFailed;
+}
+
+void print_summary(const Value& job) {
+  std::string line = fmt::format("{}  {:<10} {:<20} {}", text_at(job, "id"), text_at(job, "state"),
+                                 text_at(job, "pipeline"), text_at(job, "created_at"));
+  if (const Value* error = job.find("error"); error != nullptr && !error->is_null()) {
+    line += "  " + text_at(*error, "code") + " " + text_at(*error, "message");
+  }
+  print(line + "\n");
+}
+
+void print_steps(const Value& job) {
+  const Value* steps = job.find("steps");
+  if (steps == nullptr || steps->kind() != Value::Kind::kMap) return;
+  for (const auto& [id, step] : steps->as_map()) {
+    std::string line = fmt::format("  {:<16} {}", id, text_at(step, "state"));
+    if (const Value* error = step.find("error"); error != nullptr && !error->is_null()) {
+      line += "  " + text_at(*error, "code") + " " + text_at(*error, "message");
+    }
+    if (const Value* why = step.find("waiting_for"); why != nullptr && !why->is_null()) {
+      line += "  (" + text_at(*why, "message") + ")";
+    }
+    print(line + "\n");
+  }
+}
+
+// 0 unless the job is known to have failed: what scripts want of submit --wait, get and watch.
+int code_of_job(const Value& job) {
+  const std::string state = text_at(job, "state");
+  return state == "failed" || state == "cancelled" ? kExitFailed : kExitDone;
+}
+
+int show_job(const ClientArguments& arguments, const HttpReply& reply) {
+  if (arguments.json) {
+    print(reply.body + "\n");
+  }
+  const auto job = parse_json(reply.body);
+  if (!job.ok()) return report(reply);
+  if (!arguments.json) {
+    print_summary(*job);
+    print_steps(*job);
+  }
+  return code_of_job(*job);
+}
+
+Result<HttpClient> client_of(const ClientArguments& arguments) {
+  if (arguments.token.empty()) return HttpClient(arguments.server, "");
+  auto token = resolve_secret(arguments.token);
+  if (!token.ok()) return token.status();
+  return HttpClient(arguments.server, std::move(*token));
+}
+
+int submit(HttpClient& client, const ClientArguments& arguments) {
+  std::vector<FormField> form;
+  for (const std::string& input : arguments.inputs) {
+    const size_t equals = input.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      print_error(fmt::format("error {}: an input is NAME=VALUE or NAME=@FILE, not '{}'",
+                              error_code(errors::kUsageWrong), input));
+      return kExitUsage;
+    }
+    FormField field{input.substr(0, equals), input.substr(equals + 1), ""};
+    if (!field.text.empty() && field.text[0] == '@') {
+      field.file = field.text.substr(1);
+      if (access(field.file.c_str(), R_OK) != 0) {
+        print_error(
+            fmt::format("error {}: cannot read '{}'", error_code(errors::kUsageWrong), field.file));
+        return kExitUsage;
+      }
+    }
+    form.push_back(std::move(field));
+  }
+  std::string path = "/v1/pipelines/" + percent_encode(arguments.target) + "/jobs";
+  for (size_t i = 0; i < arguments.labels.size(); i++) {
+    path += (i == 0 ? "?label=" : "&label=") + percent_encode(arguments.labels[i]);
+  }
+  std::vector<std::string> headers;
+  if (!arguments.key.empty()) headers.push_back("Idempotency-Key: " + arguments.key);
+  if (arguments.wait_s >= 0) headers.push_back(fmt::format("Prefer: wait={}", arguments.wait_s));
+  const auto reply = client.request("POST", path, headers, form.empty() ? nullptr : &form);
+  if (!reply.ok()) {
+    print_error(reply.status());
+    return kExitFailed;
+  }
+  return reply->status == 200 || reply->status == 202 ? show_job(arguments, *reply)
+                                                      : report(*reply);
+}
+
+int list(HttpClient& client, const ClientArguments& arguments) {
+  std::string query;
+  const auto add = [&query](const std::string& name, const std::string& text) {
+    if (!text.empty()) query += (query.empty() ? "?" : "&") + name + "=" + percent_encode(text);
+  };
+  add("pipeline", arguments.pipeline);
+  add("state", arguments.state);
+  add("created_after", arguments.after);
+  add("cursor", arguments.cursor);
+  for (const std::string& label : arguments.labels) add("label", label);
+  if (arguments.limit > 0) add("limit", std::to_string(arguments.limit));
+  const auto reply = client.request("GET", "/v1/jobs" + query);
+  if (!reply.ok()) {
+    print_error(reply.status());
+    return kExitFailed;
+  }
+  if (reply->status != 200) return report(*reply);
+  if (arguments.json) {
+    print(reply->body + "\n");
+    return kExitDone;
+  }
+  const auto page = parse_json(reply->body);
+  const Value* jobs = page.ok() ? page->find("jobs") : nullptr;
+  if (jobs == nullptr || jobs->kind() != Value::Kind::kList) return report(*reply);
+  for (const Value& job : jobs->as_list()) print_summary(job);
+  const std::string next = text_at(*page, "next");
+  if (!next.empty()) print_warning("more: --cursor " + next);
+  return kExitDone;
+}
+
+int watch(HttpClient& client, const std::string& path, const ClientArguments& arguments) {
+  std::string pending, last;
+  int code = kExitDone;
+  const auto reply = client.stream(path + "/events", [&](std::string_view piece) {
+    pending += piece;
+    for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
+      const std::string event = pending.substr(0, end);
+      pending.erase(0, end + 2);
+      const size_t data = event.find("data: ");
+      if (data == std::string::npos) continue;
+      const std::string json = event.substr(data + 6);
+      if (arguments.json) {
+        print(json + "\n");
+      }
+      const auto job = parse_json(json);
+      if (!job.ok()) continue;
+      if (!arguments.json) {
+        print_summary(*job);
+        print_steps(*job);
+      }
+      code = code_of_job(*job);
+    }
+    return pending.size() < kEventBytesMax;
+  });
+  if (!reply.ok()) {
+    print_error(reply.status());
+    return kExitFailed;
+  }
+  return reply->status == 200 ? code : report(*reply);
+}
+
+int fetch_output(HttpClient& client, const std::string& path, const std::string& name,
+                 const ClientArguments& arguments) {
+  const auto reply = client.request("GET", path + "/outputs/" + percent_encode(name));
+  if (!reply.ok()) {
+    print_error(reply.status());
+    return kExitFailed;
+  }
+  if (reply->status != 200) return report(*reply);
+  if (arguments.out.empty()) {
+    print(reply->body);
+    return kExitDone;
+  }
+  const auto type = reply->headers.find("content-type");
+  const std::string_view extension =
+      type == reply->headers.end() ? std::string_view() : extension_of(media_type_of(type->second));
+  const std::string file =
+      fmt::format("{}/{}.{}", arguments.out, name, extension.empty() ? "bin" : extension);
+  std::error_code error;
+  std::filesystem::create_directories(arguments.out, error);
+  std::ofstream stream(file, std::ios::binary);
+  stream.write(reply->body.data(), static_cast<std::streamsize>(reply->body.size()));
+  stream.close();
+  if (!stream) {
+    print_error(
+        fmt::format("error {}: cannot write '{}'", error_code(errors::kOutputUnwritable), file));
+    return kExitFailed;
+  }
+  print(file + "\n");
+  return kExitDone;
+}
+
+int outputs(HttpClient& client, const std::string& path, const ClientArguments& arguments) {
+  if (!arguments.name.empty()) return fetch_output(client, path, arguments.name, arguments);
+  const auto reply = client.request("GET", path);
+  if (!reply.ok()) {
+    print_error(reply.status());
+    return kExitFailed;
+  }
+  const auto job = parse_json(reply->body);
+  const Value* all = job.ok() ? job->find("outputs") : nullptr;
+  if (reply->status != 200 || all == nullptr || all->kind() != Value::Kind::kMap) {
+    return report(*reply);
+  }
+  if (arguments.out.empty()) {
+    print(canonical_json(*all) + "\n");
+    return kExitDone;
+  }
+  int code = kExitDone;
+  for (const auto& [name, value] : all->as_map()) {
+    if (value.is_null()) continue;
+    code = std::max(code, fetch_output(client, path, name, arguments));
+  }
+  return code;
+}
+
+}  // namespace
+
+int run_jobs(const ClientArguments& arguments) {
+  auto client = client_of(arguments);
+  if (!client.ok()) {
+    print_error(client.status());
+    return kExitUsage;
+  }
+  const std::string path = "/v1/jobs/" + percent_encode(arguments.target);
+  if (arguments.verb == "submit") return submit(*client, arguments);
+  if (arguments.verb == "list") return list(*client, arguments);
+  if (arguments.verb == "watch") return watch(*client, path, arguments);
+  if (arguments.verb == "outputs") return outputs(*client, path, arguments);
+  std::vector<std::string> headers;
+  if (arguments.wait_s >= 0) headers.push_back(fmt::format("Prefer: wait={}", arguments.wait_s));
+  const bool cancel = arguments.verb == "cancel", remove = arguments.verb == "delete";
+  const auto reply = client->request(cancel   ? "POST"
+                                     : remove ? "DELETE"
+                                              : "GET",
+                                     cancel ? path + "/cancel" : path, headers);
+  if (!reply.ok()) {
+    print_error(reply.status());
+    return kExitFailed;
+  }
+  if (reply->status >= 300) return report(*reply);
+  if (remove) return kExitDone;
+  const int code = show_job(arguments, *reply);
+  return cancel ? kExitDone : code;
+}
+
+int run_pipelines(const ClientArguments& arguments) {
+  auto client = client_of(arguments);
+  if (!client.ok()) {
+    print_error(client.status());
+    return kExitUsage;
+  }
+  const bool one = arguments.verb == "get";
+  std::vector<std::string> headers;
+  if (one && !arguments.json) headers.emplace_back("Accept: application/yaml");
+  const auto reply = client->request(
+      "GET", one ? "/v1/pipelines/" + percent_encode(arguments.target) : "/v1/pipelines", headers);
+  if (!reply.ok()) {
+    print_error(reply.status());
+    return kExitFailed;
+  }
+  if (reply->status != 200) return report(*reply);
+  if (one || arguments.json) {
+    print(reply->body + (arguments.json ? "\n" : ""));
+    return kExitDone;
+  }
+  const auto page = parse_json(reply->body);
+  const Value* all = page.ok() ? page->find("pipelines") : nullptr;
+  if (all == nullptr || all->kind() != Value::Kind::kList) return report(*reply);
+  for (const Value& pipeline : all->as_list()) {
+    print(fmt::format("{:<20} {}\n", text_at(pipeline, "name"), text_at(pipeline, "description")));
+  }
+  return kExitDone;
+}
+
+}  // namespace millrace

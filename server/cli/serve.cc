@@ -1,0 +1,106 @@
+// millrace serve
+#include <fmt/core.h>
+
+#include "engine/base/errors.h"
+#include "engine/base/log.h"
+#include "engine/base/time.h"
+#include "server/app.h"
+#include "server/cli/cli.h"
+#include "server/loop.h"
+#include "server/pipeline_files.h"
+#include "server/runtime_setup.h"
+#include "server/version.h"
+
+namespace millrace {
+namespace {
+
+void report_plugins(const Runtime& runtime) {
+  for (const PluginProblem& problem : runtime.plugin_problems()) {
+    log_event(LogLevel::kWarning, "plugin.refused",
+              {{"code", error_code(problem.number)},
+               {"file", problem.file},
+               {"message", problem.message}});
+  }
+}
+
+// SIGHUP: what is broken keeps its old definition.
+void reload(Runtime* runtime, PipelineFiles* files) {
+  PipelineFiles::Loaded loaded = files->load(runtime->catalogue());
+  for (const std::string& error : loaded.errors) {
+    log_event(LogLevel::kError, "pipeline.broken", {{"message", error}});
+  }
+  const size_t count = loaded.graphs.size();
+  if (const Status status = runtime->set_pipelines(std::move(loaded.graphs)); !status.ok()) {
+    log_event(LogLevel::kError, "pipelines.kept",
+              {{"code", error_code(status.number())}, {"message", status.message()}});
+    return;
+  }
+  log_event(LogLevel::kInfo, "pipelines.loaded",
+            {{"count", static_cast<uint64_t>(count)},
+             {"broken", static_cast<uint64_t>(loaded.errors.size())}});
+}
+
+int load_at_start(Runtime* runtime, PipelineFiles* files) {
+  PipelineFiles::Loaded loaded = files->load(runtime->catalogue());
+  for (const std::string& warning : loaded.warnings) print_warning(warning);
+  for (const std::string& error : loaded.errors) print_error(error);
+  if (!loaded.errors.empty()) return kExitConfig;
+  const Status status = runtime->set_pipelines(std::move(loaded.graphs));
+  if (!status.ok()) {
+    print_error(status);
+    return exit_code_of(status);
+  }
+  return kExitDone;
+}
+
+int serve_with(const Config& config, Runtime* runtime, std::string token) {
+  PipelineFiles files(config.pipelines);
+  if (const int code = load_at_start(runtime, &files); code != kExitDone) return code;
+  App app(runtime, &config, std::move(token));
+  LoopOptions options;
+  options.drain_ms = config.drain_ms;
+  ServerLoop loop(runtime, &app, options);
+  loop.on_reload = [runtime, &files] { reload(runtime, &files); };
+  if (const Status status = loop.listen(config.listen); !status.ok()) {
+    print_error(status);
+    return kExitConfig;
+  }
+  if (const Status status = runtime->start(); !status.ok()) {
+    print_error(status);
+    return exit_code_of(status);
+  }
+  log_event(LogLevel::kInfo, "server.ready",
+            {{"addr", loop.address()},
+             {"version", kVersion},
+             {"pipelines", static_cast<uint64_t>(runtime->pipelines().size())},
+             {"steps", static_cast<uint64_t>(runtime->catalogue()->steps().size())}});
+  const int code = loop.run();
+  log_event(LogLevel::kInfo, "server.ended", {{"exit", code}});
+  return code;
+}
+
+}  // namespace
+
+int run_serve(const ConfigArguments& arguments) {
+  Config config;
+  if (!load_for_verb(arguments, &config)) return kExitConfig;
+  set_log(config.log_level, config.log_format);
+  std::string token;
+  if (!config.auth_token.empty() && config.auth_mode == AuthMode::kToken) {
+    auto secret = resolve_secret(config.auth_token);
+    if (!secret.ok()) {
+      print_error(secret.status());
+      return kExitConfig;
+    }
+    token = std::move(*secret);
+  }
+  auto runtime = open_runtime(config);
+  if (!runtime.ok()) {
+    print_error(runtime.status());
+    return exit_code_of(runtime.status());
+  }
+  report_plugins(**runtime);
+  return serve_with(config, runtime->get(), std::move(token));
+}
+
+}  // namespace millrace

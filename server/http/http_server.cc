@@ -1,0 +1,260 @@
+#include "server/http/http_server.h"
+
+#include <arpa/inet.h>
+#include <fmt/core.h>
+
+#include <charconv>
+#include <ctime>
+
+#include "engine/base/check.h"
+#include "engine/base/digest.h"
+#include "engine/base/errors.h"
+#include "engine/base/log.h"
+#include "engine/base/time.h"
+#include "server/http/connection.h"
+#include "server/http/problem.h"
+#include "server/http/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kReadBufferBytes = 64 * 1024;
+constexpr int kBacklog = 1024;
+// Made once: it must be cheap while there is no room for anything.
+const std::string& too_many() {
+  static const std::string text = [] {
+    const Response problem = problem_response(
+        Status::busy(errors::kTooManyConnections,
+                     "the server has as many connections as it takes; try again later"));
+    return fmt::format(
+        "HTTP/1.1 503 Service Unavailable\r\n{}Connection: close\r\nContent-Length: {}\r\n\r\n{}",
+        problem.head, problem.body.size(), problem.body);
+  }();
+  return text;
+}
+
+Status bad_address(const std::string& address) {
+  return Status::invalid(
+      errors::kListenFailed,
+      fmt::format("listen: '{}' is no address; write HOST:PORT such as 127.0.0.1:8080", address));
+}
+
+Status parse_address(const std::string& address, sockaddr_storage* out) {
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return bad_address(address);
+  std::string host = address.substr(0, colon);
+  const std::string port_text = address.substr(colon + 1);
+  uint16_t port = 0;
+  const auto [end, error] =
+      std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
+  if (error != std::errc() || end != port_text.data() + port_text.size()) {
+    return bad_address(address);
+  }
+  if (host.empty()) host = "127.0.0.1";
+  if (host == "localhost") host = "127.0.0.1";
+  if (host == "*") host = "0.0.0.0";
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+    if (uv_ip6_addr(host.c_str(), port, reinterpret_cast<sockaddr_in6*>(out)) != 0) {
+      return bad_address(address);
+    }
+    return {};
+  }
+  if (uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(out)) != 0) {
+    return bad_address(address);
+  }
+  return {};
+}
+
+std::string address_text(const sockaddr_storage& address) {
+  char host[INET6_ADDRSTRLEN] = {};
+  if (address.ss_family == AF_INET6) {
+    const auto& in6 = reinterpret_cast<const sockaddr_in6&>(address);
+    uv_ip6_name(&in6, host, sizeof host);
+    return fmt::format("[{}]:{}", host, ntohs(in6.sin6_port));
+  }
+  const auto& in4 = reinterpret_cast<const sockaddr_in&>(address);
+  uv_ip4_name(&in4, host, sizeof host);
+  return fmt::format("{}:{}", host, ntohs(in4.sin_port));
+}
+
+template <typename Handle>
+void close_and_delete(Handle* handle) {
+  uv_close(reinterpret_cast<uv_handle_t*>(handle),
+           [](uv_handle_t* h) { delete reinterpret_cast<Handle*>(h); });
+}
+
+}  // namespace
+
+HttpServer::HttpServer(uv_loop_t* loop, HttpOptions options, RequestHandler* handler,
+                       std::shared_ptr<ByteBudget> budget)
+    : loop_(loop), options_(options), handler_(handler), budget_(std::move(budget)) {
+  read_buffer_.resize(kReadBufferBytes);
+  random_bytes(&id_seed_, sizeof id_seed_);
+  sweeper_ = new uv_timer_t;
+  CHECK(uv_timer_init(loop_, sweeper_) == 0);
+  sweeper_->data = this;
+}
+
+HttpServer::~HttpServer() {
+  CHECK_MSG(connections_.empty(), "close_all() and a run of the loop come first");
+  stop_listening();
+  close_and_delete(sweeper_);
+}
+
+Status HttpServer::listen(const std::string& address) {
+  sockaddr_storage name{};
+  RETURN_IF_ERROR(parse_address(address, &name));
+  listener_ = new uv_tcp_t;
+  CHECK(uv_tcp_init(loop_, listener_) == 0);
+  listener_->data = this;
+  int error = uv_tcp_bind(listener_, reinterpret_cast<const sockaddr*>(&name), 0);
+  if (error == 0) {
+    error = uv_listen(reinterpret_cast<uv_stream_t*>(listener_), kBacklog, on_connection);
+  }
+  int size = sizeof name;
+  if (error == 0) {
+    error = uv_tcp_getsockname(listener_, reinterpret_cast<sockaddr*>(&name), &size);
+  }
+  if (error != 0) {
+    stop_listening();
+    return Status::unavailable(errors::kListenFailed,
+                               fmt::format("listen: cannot bind {}: {}; choose another address or "
+                                           "end the process that holds it",
+                                           address, uv_strerror(error)));
+  }
+  address_ = address_text(name);
+  return {};
+}
+
+void HttpServer::stop_listening() {
+  if (listener_ == nullptr) return;
+  close_and_delete(listener_);
+  listener_ = nullptr;
+}
+
+void HttpServer::on_connection(uv_stream_t* listener, int status) {
+  auto* server = static_cast<HttpServer*>(listener->data);
+  if (status < 0) {
+    log_event(LogLevel::kWarning, "http.accept_failed", {{"reason", uv_strerror(status)}});
+    return;
+  }
+  server->accept();
+}
+
+void HttpServer::accept() {
+  if (connections_.size() >= static_cast<size_t>(options_.connections_max)) {
+    refuse_connection();
+    return;
+  }
+  auto connection = std::make_shared<Connection>(this);
+  connections_.insert(connection.get());
+  set_sweeping(true);
+  if (const Status status = connection->open(reinterpret_cast<uv_stream_t*>(listener_));
+      !status.ok()) {
+    log_event(LogLevel::kWarning, "http.accept_failed", {{"reason", status.message()}});
+  }
+}
+
+// One write that a fresh socket's buffer always takes, then the end.
+void HttpServer::refuse_connection() {
+  auto* handle = new uv_tcp_t;
+  CHECK(uv_tcp_init(loop_, handle) == 0);
+  if (uv_accept(reinterpret_cast<uv_stream_t*>(listener_),
+                reinterpret_cast<uv_stream_t*>(handle)) == 0) {
+    uv_buf_t buffer =
+        uv_buf_init(const_cast<char*>(too_many().data()), static_cast<unsigned>(too_many().size()));
+    uv_try_write(reinterpret_cast<uv_stream_t*>(handle), &buffer, 1);
+  }
+  close_and_delete(handle);
+}
+
+bool HttpServer::turn() {
+  dirty_now_.swap(dirty_);
+  for (Connection* connection : dirty_now_) {
+    if (!connections_.contains(connection)) continue;
+    connection->dirty = false;
+    connection->flush();
+  }
+  dirty_now_.clear();
+  resuming_now_.swap(resuming_);
+  bool moved = false;
+  for (Connection* connection : resuming_now_) {
+    if (!connections_.contains(connection)) continue;
+    connection->resuming = false;
+    moved = connection->resume() || moved;
+  }
+  resuming_now_.clear();
+  return moved || !dirty_.empty();
+}
+
+void HttpServer::flush_later(Connection* connection) {
+  if (connection->dirty) return;
+  connection->dirty = true;
+  dirty_.push_back(connection);
+}
+
+void HttpServer::resume_later(Connection* connection) {
+  if (connection->resuming) return;
+  connection->resuming = true;
+  resuming_.push_back(connection);
+}
+
+void HttpServer::remove(Connection* connection) {
+  connections_.erase(connection);
+  if (connections_.empty()) set_sweeping(false);
+}
+
+void HttpServer::retire_all() {
+  retiring_ = true;
+  const std::vector<Connection*> all(connections_.begin(), connections_.end());
+  for (Connection* connection : all) connection->retire();
+}
+
+void HttpServer::close_all() {
+  const std::vector<Connection*> all(connections_.begin(), connections_.end());
+  for (Connection* connection : all) connection->close();
+}
+
+// The one timer of all connections; it stands still while there are none.
+void HttpServer::set_sweeping(bool on) {
+  if (on == sweeping_) return;
+  sweeping_ = on;
+  if (!on) {
+    uv_timer_stop(sweeper_);
+    return;
+  }
+  const int64_t shortest = std::min({options_.idle_ms, options_.head_ms, options_.body_ms,
+                                     options_.stall_ms, options_.write_ms, options_.linger_ms});
+  const auto period = static_cast<uint64_t>(std::clamp<int64_t>(shortest / 4, 10, 1000));
+  uv_timer_start(
+      sweeper_, [](uv_timer_t* timer) { static_cast<HttpServer*>(timer->data)->sweep(); }, period,
+      period);
+}
+
+void HttpServer::sweep() {
+  const int64_t now_us = monotonic_us();
+  const std::vector<Connection*> all(connections_.begin(), connections_.end());
+  for (Connection* connection : all) connection->check_deadline(now_us);
+}
+
+std::string_view HttpServer::date_line() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  if (now.tv_sec != date_second_) {
+    date_second_ = now.tv_sec;
+    date_line_ = "Date: " + http_date(now.tv_sec) + "\r\n";
+  }
+  return date_line_;
+}
+
+std::string HttpServer::make_request_id() {
+  // Not a secret: unique within the boot, and spread so that boots do not collide.
+  const uint64_t mixed = (id_seed_ + ++id_count_) * 0x9e3779b97f4a7c15ull;
+  char text[16];
+  static constexpr char kDigits[] = "0123456789abcdef";
+  for (int i = 0; i < 16; i++) text[i] = kDigits[(mixed >> (60 - 4 * i)) & 15];
+  return {text, sizeof text};
+}
+
+}  // namespace millrace

@@ -1,0 +1,91 @@
+// HttpServer: the listening socket and its connections.
+//
+// It knows nothing of jobs, nor of when a turn of the loop ends: its owner calls turn() then.
+// Thread: loop.
+#pragma once
+
+#include <uv.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "engine/base/limits.h"
+#include "server/http/exchange.h"
+
+namespace millrace {
+
+class Connection;
+
+struct HttpOptions {
+  int connections_max = kConnectionsMax;
+  int64_t idle_ms = 75'000;  // between requests
+  int64_t head_ms = 10'000;  // from a request's first byte to the end of its head
+  int64_t body_ms = 20'000;  // in which a body must bring body_window_bytes (or end)
+  uint64_t body_window_bytes = 16 * 1024;
+  int64_t stall_ms = 20'000;      // that a body waits for room in the byte budget
+  int64_t write_ms = 30'000;      // without progress of an answer
+  int64_t heartbeat_ms = 15'000;  // of a quiet stream
+  int64_t linger_ms = 2'000;      // after an answer that ends a connection with bytes unread
+};
+
+class HttpServer {
+ public:
+  HttpServer(uv_loop_t* loop, HttpOptions options, RequestHandler* handler,
+             std::shared_ptr<ByteBudget> budget);
+  ~HttpServer();
+
+  // Binds "HOST:PORT" ("[::1]:8080" for IPv6; port 0 picks one). Invalid E105: not an address.
+  // Unavailable E105: cannot be bound, with the reason.
+  Status listen(const std::string& address);
+  const std::string& address() const { return address_; }  // with the port chosen
+
+  // Flushes answers and resumes waiting input. True when there is more to do at once.
+  bool turn();
+  bool has_work() const { return !dirty_.empty() || !resuming_.empty(); }
+  void stop_listening();
+  // Connections end after the answer they are at; idle ones at once.
+  void retire_all();
+  void close_all();
+  size_t connections() const { return connections_.size(); }
+  bool retiring() const { return retiring_; }
+
+  // ---- for connections
+  const HttpOptions& options() const { return options_; }
+  RequestHandler& handler() { return *handler_; }
+  const std::shared_ptr<ByteBudget>& budget() const { return budget_; }
+  uv_loop_t* loop() { return loop_; }
+  std::string_view date_line();  // "Date: …\r\n", made once a second
+  char* read_buffer() { return read_buffer_.data(); }
+  size_t read_buffer_size() const { return read_buffer_.size(); }
+  void flush_later(Connection* connection);
+  void resume_later(Connection* connection);
+  void remove(Connection* connection);
+  std::string make_request_id();
+
+ private:
+  static void on_connection(uv_stream_t* listener, int status);
+  void accept();
+  void refuse_connection();
+  void sweep();
+  void set_sweeping(bool on);
+
+  uv_loop_t* loop_;
+  const HttpOptions options_;
+  RequestHandler* handler_;
+  std::shared_ptr<ByteBudget> budget_;
+  uv_tcp_t* listener_ = nullptr;
+  uv_timer_t* sweeper_ = nullptr;
+  bool sweeping_ = false, retiring_ = false;
+  std::string address_;
+  std::unordered_set<Connection*> connections_;
+  std::vector<Connection*> dirty_, dirty_now_, resuming_, resuming_now_;
+  std::string date_line_;
+  int64_t date_second_ = 0;
+  std::string read_buffer_;
+  uint64_t id_seed_ = 0, id_count_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,92 @@
+// Submission: one request to start a job, from its body to what the runtime is given.
+//
+// Reads a body in one of its forms (multipart, JSON, raw bytes), types every input by its
+// declaration, looks at the magic bytes of images, and collects all problems with pointers. It
+// knows nothing of answers. Thread: loop.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/runtime/runtime.h"
+#include "server/http/exchange.h"
+#include "server/http/problem.h"
+#include "server/http/text.h"
+#include "server/multipart.h"
+
+namespace millrace {
+
+class Submission final : public BodySink {
+ public:
+  enum class Form : uint8_t { kMultipart, kJson, kRaw, kNothing };
+
+  explicit Submission(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {}
+
+  // Looks at the head: Content-Type, Idempotency-Key, the query. What it returns ends the request.
+  Status begin(const Request& request, uint64_t body_bytes_max);
+  Status write(std::string_view data) override;
+  // The body is complete: inputs are typed, uploads become blobs charged to `charge`.
+  Status finish(Charge* charge);
+
+  // Instead of begin() to finish(): inputs of the command line, as text and as whole files.
+  struct Field {
+    std::string name;
+    std::string text;
+  };
+  void take(const std::vector<Field>& texts, std::vector<Field> files, Charge* charge);
+
+  // Blobs that the request names by digest. Each is given by found() before submit_request().
+  const std::vector<Digest>& wanted() const { return wanted_; }
+  void found(const Digest& digest, const Result<Bytes>& bytes);
+
+  // Binds the inputs. With problems(), the result is not to be used.
+  SubmitRequest submit_request();
+  const std::vector<ProblemItem>& problems() const { return problems_; }
+
+ private:
+  struct Place {  // where a blob that is not here yet will stand
+    std::string input, pointer;
+    std::vector<size_t> path;  // indices into lists
+    Digest digest;
+  };
+
+  Status read_head(const Request& request);
+  Result<uint64_t> part_limit(const Part& part) const;
+  Status too_large(const Part& part, uint64_t limit) const;
+  Status finish_multipart(Charge* charge);
+  Status finish_json(Charge* charge);
+  void finish_raw(Charge* charge);
+  bool take_file(const std::string& name, std::string* data, std::string_view declared,
+                 Charge* charge);
+  void add_text_inputs(const std::vector<Field>& fields);
+  void add_label(std::string_view key, std::string_view text);
+  void add_label_text(std::string_view text);
+  void convert_blobs(const InputDecl& input, const Type& type, const std::string& pointer,
+                     std::vector<size_t> path, Value* value, Charge* charge);
+  bool convert_blob(const InputDecl& input, const std::string& pointer,
+                    const std::vector<size_t>& path, Value* value, Charge* charge);
+  BlobRef blob_of(const InputDecl& input, const std::string& pointer, Bytes bytes,
+                  std::string_view declared);
+  void check_blob(const InputDecl& input, const Type& type, const std::string& pointer,
+                  const BlobRef& blob);
+  void problem(int number, std::string detail, std::string pointer) {
+    problems_.push_back({number, std::move(detail), std::move(pointer)});
+  }
+  const InputDecl* raw_input() const;  // the one required blob input; null: none or several
+
+  std::shared_ptr<const Graph> graph_;
+  Form form_ = Form::kNothing;
+  std::string key_, declared_type_, body_;
+  QueryParams query_;
+  std::unique_ptr<MultipartReader> multipart_;
+  uint64_t raw_limit_ = 0, body_bytes_max_ = 0;
+  Value::Map given_;
+  std::map<std::string, std::string> labels_;
+  std::vector<ProblemItem> problems_;
+  std::vector<Digest> wanted_;
+  std::vector<Place> places_;
+};
+
+}  // namespace millrace
