@@ -1,0 +1,140 @@
+#include "bench/harness/receiver.h"
+
+#include <arpa/inet.h>
+#include <fmt/core.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <unordered_map>
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+// The value of a header in a request's head, without its line end; empty when absent.
+std::string header(const std::string& head, const std::string& name) {
+  for (size_t line = head.find("\r\n"); line != std::string::npos;
+       line = head.find("\r\n", line + 2)) {
+    const size_t start = line + 2;
+    if (strncasecmp(head.c_str() + start, name.c_str(), name.size()) != 0) continue;
+    if (head[start + name.size()] != ':') continue;
+    size_t from = start + name.size() + 1;
+    while (head[from] == ' ') from++;
+    return head.substr(from, head.find("\r\n", from) - from);
+  }
+  return {};
+}
+
+void watch(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+}  // namespace
+
+Receiver::Receiver() {
+  listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      ::listen(listener_, 1024) != 0 ||
+      ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    std::abort();
+  }
+  port_ = ntohs(address.sin_port);
+  stop_ = ::eventfd(0, EFD_CLOEXEC);
+  thread_ = std::thread([this] { serve(); });
+}
+
+Receiver::~Receiver() {
+  const uint64_t one = 1;
+  if (::write(stop_, &one, sizeof one) != sizeof one) std::abort();
+  thread_.join();
+  ::close(listener_);
+  ::close(stop_);
+}
+
+std::string Receiver::url() const {
+  return fmt::format("http://127.0.0.1:{}/hook", port_);
+}
+
+void Receiver::serve() {
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  watch(epoll, listener_);
+  watch(epoll, stop_);
+  std::unordered_map<int, std::string> connections;
+  char buffer[64 * 1024];
+  for (;;) {
+    epoll_event events[64];
+    const int ready = ::epoll_wait(epoll, events, 64, -1);
+    for (int i = 0; i < ready; i++) {
+      const int fd = events[i].data.fd;
+      if (fd == stop_) {
+        for (const auto& [open, text] : connections) ::close(open);
+        ::close(epoll);
+        return;
+      }
+      if (fd == listener_) {
+        const int accepted = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (accepted >= 0) {
+          connections[accepted];
+          watch(epoll, accepted);
+        }
+        continue;
+      }
+      const ssize_t got = ::recv(fd, buffer, sizeof buffer, 0);
+      if (got <= 0) {
+        ::close(fd);
+        connections.erase(fd);
+        continue;
+      }
+      std::string& in = connections[fd];
+      in.append(buffer, static_cast<size_t>(got));
+      const size_t head = in.find("\r\n\r\n");
+      if (head == std::string::npos) continue;
+      const size_t length =
+          std::strtoull(header(in.substr(0, head + 2), "content-length").c_str(), nullptr, 10);
+      if (in.size() < head + 4 + length) continue;
+      const std::string id = header(in.substr(0, head + 2), "webhook-id");
+      const std::string body = in.substr(head + 4, length);
+      in.erase(0, head + 4 + length);
+      {
+        const std::lock_guard lock(mutex_);
+        Delivery& delivery = deliveries_[id];
+        if (delivery.times++ == 0) {
+          delivery.body = body;
+        } else if (delivery.body != body) {
+          delivery.other_bodies++;
+        }
+      }
+      count_++;
+      if (::send(fd, kAnswer.data(), kAnswer.size(), MSG_NOSIGNAL) < 0) {
+        ::close(fd);
+        connections.erase(fd);
+      }
+    }
+  }
+}
+
+std::map<std::string, Receiver::Delivery> Receiver::deliveries() const {
+  const std::lock_guard lock(mutex_);
+  return deliveries_;
+}
+
+uint64_t Receiver::distinct() const {
+  const std::lock_guard lock(mutex_);
+  return deliveries_.size();
+}
+
+}  // namespace millrace

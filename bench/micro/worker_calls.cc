@@ -1,0 +1,178 @@
+// worker-calls: what a step costs beyond its body: calls through real worker processes.
+//
+//   worker-calls [SECONDS]
+//
+// Rows: a no-op that returns 200 bytes, through one and two workers with 64 calls in flight; the
+// same alone (its latency); 381 KB in and 127 KB out, alone and 16 in flight. CPU is that of this
+// process and of the workers, a call.
+#include <dirent.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <unordered_map>
+
+#include "engine/base/time.h"
+#include "engine/worker/workers.h"
+
+namespace millrace {
+namespace {
+
+double own_cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+// Of the template and its workers, dead ones included; in steps of 10 ms.
+double workers_cpu_seconds() {
+  double total = 0;
+  DIR* directory = opendir("/proc");
+  while (const dirent* entry = readdir(directory)) {
+    const int pid = atoi(entry->d_name);
+    if (pid <= 0 || pid == getpid() || getpgid(pid) != getpgrp()) continue;
+    std::ifstream file(fmt::format("/proc/{}/stat", pid));
+    std::string line;
+    std::getline(file, line);
+    if (line.find("(millrace-") == std::string::npos) continue;
+    unsigned long user = 0, system = 0;
+    long dead_user = 0, dead_system = 0;
+    sscanf(line.c_str() + line.rfind(')'),
+           ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld", &user, &system,
+           &dead_user, &dead_system);
+    total += static_cast<double>(user + system) + static_cast<double>(dead_user + dead_system);
+  }
+  closedir(directory);
+  return total / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+Value blob_of(size_t size) {
+  BlobRef ref;
+  ref.content = std::make_shared<BlobContent>();
+  std::string bytes;
+  bytes.assign(size, 'b');
+  ref.content->bytes = Bytes::of(std::move(bytes));
+  ref.content->size_bytes = size;
+  ref.media_type = "image/jpeg";
+  return ref;
+}
+
+struct Row {
+  const char* name;
+  const char* step;
+  uint32_t workers;
+  size_t in_flight;
+  size_t blob_bytes;
+};
+
+// Keeps `row.in_flight` calls with the workers.
+class Flight {
+ public:
+  explicit Flight(const Row& row) : row_(row) {
+    WorkerOptions options;
+    options.cpu = row.workers;
+    options.steps_directory = MILLRACE_BUILD "/bench/steps";
+    auto started = start_process_workers(options);
+    if (!started.ok()) fail(started.status().message());
+    workers_ = std::move(started).value();
+    decl_ = workers_->catalogue()->find(row.step);
+    CHECK(decl_ != nullptr);
+    if (row.blob_bytes > 0) input_ = blob_of(row.blob_bytes);
+  }
+
+  void fly(double seconds) {
+    latencies_us.clear();
+    const int64_t until_us = monotonic_us() + static_cast<int64_t>(seconds * 1e6);
+    while (monotonic_us() < until_us) turn();
+  }
+
+  std::vector<int64_t> latencies_us;
+
+ private:
+  [[noreturn]] static void fail(const std::string& message) {
+    fmt::print(stderr, "{}\n", message);
+    exit(1);
+  }
+
+  void start_one() {
+    StepCall call;
+    call.ticket = next_++;
+    call.decl = decl_;
+    call.job = "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b-9f8e7d6c";
+    call.step = "gray";
+    call.with.assign(static_cast<size_t>(decl_->with_count()), input_);
+    started_us_[call.ticket] = monotonic_us();
+    workers_->start(std::move(call));
+  }
+
+  void turn() {
+    while (started_us_.size() < row_.in_flight) start_one();
+    workers_->flush();
+    pollfd ready{workers_->poll_fd(), POLLIN, 0};
+    poll(&ready, 1, 100);
+    results_.clear();
+    workers_->poll(&results_);
+    const int64_t now_us = monotonic_us();
+    for (const StepResult& result : results_) {
+      if (result.outcome.kind != StepOutcome::Kind::kSucceeded) fail(result.outcome.message);
+      const auto it = started_us_.find(result.ticket);
+      latencies_us.push_back(now_us - it->second);
+      started_us_.erase(it);
+    }
+  }
+
+  const Row row_;
+  std::unique_ptr<Workers> workers_;
+  const StepDecl* decl_ = nullptr;
+  Value input_;
+  Ticket next_ = 1;
+  std::unordered_map<Ticket, int64_t> started_us_;
+  std::vector<StepResult> results_;
+};
+
+void measure(const Row& row, double seconds) {
+  Flight flight(row);
+  flight.fly(0.2);
+  const double own_before = own_cpu_seconds(), theirs_before = workers_cpu_seconds();
+  const int64_t began_us = monotonic_us();
+  flight.fly(seconds);
+  const double wall = static_cast<double>(monotonic_us() - began_us) / 1e6;
+  const double own = own_cpu_seconds() - own_before;
+  const double theirs = workers_cpu_seconds() - theirs_before;
+  auto& latencies = flight.latencies_us;
+  std::sort(latencies.begin(), latencies.end());
+  const auto done = static_cast<double>(latencies.size());
+  const auto at = [&](double part) { return latencies[static_cast<size_t>(part * (done - 1))]; };
+  fmt::print("{:<28} {:>8} {:>9} {:>11.0f} {:>9} {:>9} {:>11.2f} {:>12.2f}\n", row.name,
+             row.workers, row.in_flight, done / wall, at(0.5), at(0.99), own * 1e6 / done,
+             theirs * 1e6 / done);
+  fflush(stdout);
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) {
+  if (argc == 2 && strcmp(argv[1], "worker-template") == 0) millrace::worker_template_main();
+  const double seconds = argc > 1 ? atof(argv[1]) : 2.0;
+  fmt::print("{:<28} {:>8} {:>9} {:>11} {:>9} {:>9} {:>11} {:>12}\n", "call", "workers",
+             "in flight", "calls/s", "p50 us", "p99 us", "CPU here us", "CPU there us");
+  const millrace::Row rows[] = {
+      {"no-op", "nothing", 1, 64, 0},
+      {"no-op", "nothing", 2, 64, 0},
+      {"no-op alone", "nothing", 1, 1, 0},
+      {"no-op alone", "nothing", 2, 1, 0},
+      {"381 KB in, 127 KB out", "third", 1, 1, 381'000},
+      {"381 KB in, 127 KB out", "third", 2, 16, 381'000},
+  };
+  for (const millrace::Row& row : rows) millrace::measure(row, seconds);
+  return 0;
+}
