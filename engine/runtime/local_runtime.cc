@@ -214,21 +214,26 @@ void LocalRuntime::write_dirty() {
   if (!in_flight_.empty()) return;
   in_flight_ = core_->collect_writes(kCommitBytesMax);
   if (in_flight_.empty()) return;
-  writer_->submit(in_flight_, [this](const CommitReport& report) {
-    metrics_->commit_duration.with({}).observe(static_cast<double>(report.duration_us) / 1e6);
-    metrics_->commit_batch.with({}).observe(static_cast<double>(report.results.size()));
-    CHECK(report.results.size() == in_flight_.size());
-    const std::vector<Write> batch = std::move(in_flight_);
-    in_flight_.clear();
-    const TimeMs now = wall_clock_ms();
-    for (size_t i = 0; i < batch.size(); i++) {
-      note(WriteDone{now, batch[i].record->key, batch[i].record->rev, report.results[i]});
-    }
-    // Applied here and now, so that answers and subscribers see each revision as it becomes
-    // durable.
-    apply_events();
-    for (size_t i = 0; i < batch.size(); i++) on_write_done(batch[i], report.results[i]);
-  });
+  writer_->submit(in_flight_, [this](const CommitReport& report) { on_committed(report); });
+}
+
+void LocalRuntime::on_committed(const CommitReport& report) {
+  metrics_->commit_duration.with({}).observe(static_cast<double>(report.duration_us) / 1e6);
+  metrics_->commit_batch.with({}).observe(static_cast<double>(report.results.size()));
+  CHECK(report.results.size() == in_flight_.size());
+  const std::vector<Write> batch = std::move(in_flight_);
+  in_flight_.clear();
+  // The next batch sets off before this one's consequences are worked out: the disk and the loop
+  // work side by side. The jobs of this batch cannot be in it, their writes are still open.
+  apply_events();
+  write_dirty();
+  const TimeMs now = wall_clock_ms();
+  for (size_t i = 0; i < batch.size(); i++) {
+    note(WriteDone{now, batch[i].record->key, batch[i].record->rev, report.results[i]});
+  }
+  // Applied here and now, so that answers and subscribers see each revision as it becomes durable.
+  apply_events();
+  for (size_t i = 0; i < batch.size(); i++) on_write_done(batch[i], report.results[i]);
 }
 
 void LocalRuntime::on_write_done(const Write& write, WriteResult result) {

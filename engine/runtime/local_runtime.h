@@ -85,6 +85,7 @@ class LocalRuntime final : public Runtime {
   void apply_events();
   void carry_out(Action& action);
   void write_dirty();
+  void on_committed(const CommitReport& report);
   void on_write_done(const Write& write, WriteResult result);
   void on_step_result(StepResult result, TimeMs now);
   void count_step(const StepDecl& decl, const StepResult& result);
