@@ -159,6 +159,12 @@ Status MultipartReader::read_field(std::string_view line) {
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) {
     return broken("a header line of it does not parse");
   }
+  for (const char c : line) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\t') || byte == 0x7f) {
+      return broken("a header line of it has a control character");
+    }
+  }
   const std::string_view name = line.substr(0, colon), value = trim_space(line.substr(colon + 1));
   if (equals_ignoring_case(name, "content-type")) {
     part.media_type = media_type_of(value);
