@@ -4,37 +4,17 @@
 #include "engine/base/errors.h"
 #include "server/api.h"
 #include "server/sniff.h"
+#include "server/upload.h"
 
 namespace millrace {
 namespace {
-
-// Collects the body and hashes it as it comes, so that no turn of the loop hashes much at once.
-class HashingSink final : public BodySink {
- public:
-  explicit HashingSink(const Digest& wanted) : wanted_(wanted) {}
-  Status write(std::string_view data) override {
-    hash_.update(data);
-    body_ += data;
-    return {};
-  }
-  void reserve(uint64_t size) { body_.reserve(static_cast<size_t>(size)); }
-  const Digest& wanted() const { return wanted_; }
-  Digest finish() { return hash_.finish(); }
-  std::string take() { return std::move(body_); }
-
- private:
-  Digest wanted_;
-  Sha256 hash_;
-  std::string body_;
-};
 
 std::string type_of_bytes(const Bytes& bytes) {
   const std::string_view sniffed = sniff_image(bytes.view());
   return std::string(sniffed.empty() ? std::string_view("application/octet-stream") : sniffed);
 }
 
-void put(App& app, Exchange& exchange, std::string body, int status) {
-  Bytes bytes = exchange.charge.detach(std::move(body));
+void put(App& app, Exchange& exchange, Bytes bytes, int status) {
   const std::string media_type = type_of_bytes(bytes);
   const uint64_t size = bytes.size();
   const ExchangeRef ref = exchange.ref();
@@ -75,31 +55,46 @@ std::optional<Digest> digest_of(Exchange& exchange, int number) {
 
 }  // namespace
 
-void begin_blob(App&, Exchange&) {}
-
-void answer_post_blob(App& app, Exchange& exchange) {
-  put(app, exchange, std::move(exchange.request.body), 201);
+void begin_blob(App& app, Exchange& exchange) {
+  exchange.sink =
+      std::make_unique<Upload>(&app.runtime(), &exchange.charge, exchange.request.content_length);
 }
 
-void begin_put_blob(App&, Exchange& exchange) {
-  const auto digest = digest_of(exchange, errors::kQueryInvalid);
-  if (!digest) return;
-  auto sink = std::make_unique<HashingSink>(*digest);
-  if (exchange.request.content_length <= exchange.body_bytes_max) {
-    sink->reserve(exchange.request.content_length);
-  }
-  exchange.sink = std::move(sink);
+void answer_post_blob(App& app, Exchange& exchange) {
+  const std::shared_ptr<Upload> upload(static_cast<Upload*>(exchange.sink.release()));
+  upload->finish([&app, ref = exchange.ref(), upload](const Status& status) {
+    Exchange* waiting = ref.get();
+    if (waiting == nullptr) return;
+    if (!status.ok()) {
+      waiting->respond(status);
+      return;
+    }
+    put(app, *waiting, upload->take(), 201);
+  });
+}
+
+void begin_put_blob(App& app, Exchange& exchange) {
+  if (!digest_of(exchange, errors::kQueryInvalid)) return;
+  // Whatever its size: bytes on their way to a file are hashed, and not on the loop.
+  exchange.sink = std::make_unique<Upload>(&app.runtime(), &exchange.charge,
+                                           exchange.request.content_length, 0);
 }
 
 void answer_put_blob(App& app, Exchange& exchange) {
-  const std::unique_ptr<HashingSink> sink(static_cast<HashingSink*>(exchange.sink.release()));
-  const Digest digest = sink->finish();
-  if (digest != sink->wanted()) {
-    exchange.respond(Status::invalid(errors::kDigestMismatch,
-                                     fmt::format("the bytes have the digest {}", digest.text())));
-    return;
-  }
-  put(app, exchange, sink->take(), 200);
+  const std::shared_ptr<Upload> upload(static_cast<Upload*>(exchange.sink.release()));
+  upload->finish([&app, ref = exchange.ref(), upload](const Status& status) {
+    Exchange* waiting = ref.get();
+    if (waiting == nullptr) return;
+    if (!status.ok()) {
+      waiting->respond(status);
+    } else if (*upload->digest() != Digest::parse(waiting->request.params[0])) {
+      waiting->respond(
+          Status::invalid(errors::kDigestMismatch,
+                          fmt::format("the bytes have the digest {}", upload->digest()->text())));
+    } else {
+      put(app, *waiting, upload->take(), 200);
+    }
+  });
 }
 
 void answer_blob(App& app, Exchange& exchange) {

@@ -58,12 +58,14 @@ Status MultipartReader::finish() const {
 
 Status MultipartReader::append(std::string_view data) {
   Part& part = parts_.back();
-  if (part.data.size() + data.size() > limit_) {
+  if (part.size + data.size() > limit_) {
     return too_large ? too_large(part, limit_)
                      : Status::invalid(
                            errors::kBodyTooLarge,
                            fmt::format("part '{}' is longer than {} bytes", part.name, limit_));
   }
+  part.size += data.size();
+  if (part.sink != nullptr) return part.sink->write(data);
   part.data += data;
   return {};
 }
@@ -141,14 +143,9 @@ Status MultipartReader::read_head(std::string_view head) {
   if (!named_) return broken("it has no Content-Disposition: form-data with a name");
   limit_ = UINT64_MAX;
   if (limit_of) {
-    const auto limit = limit_of(parts_.back());
+    const auto limit = limit_of(&parts_.back(), body_bytes - std::min(body_bytes, offset_));
     if (!limit.ok()) return limit.status();
     limit_ = *limit;
-  }
-  Part& part = parts_.back();
-  if (part.file_name && body_bytes > offset_) {
-    // At most what is still to come; pages that stay untouched cost nothing.
-    part.data.reserve(static_cast<size_t>(std::min(limit_, body_bytes - offset_)));
   }
   return {};
 }

@@ -5,12 +5,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/base/status.h"
+#include "server/http/exchange.h"
 
 namespace millrace {
 
@@ -21,6 +23,8 @@ struct Part {
   std::optional<std::string> file_name;  // set: a file part
   std::string media_type;                // as declared, lower case; may be empty
   std::string data;
+  std::shared_ptr<BodySink> sink;  // takes the content instead of `data`
+  uint64_t size = 0;               // of the content
 };
 
 class MultipartReader {
@@ -28,12 +32,13 @@ class MultipartReader {
   // `boundary` as the Content-Type names it: 1 to 70 bytes (the caller checks).
   explicit MultipartReader(std::string_view boundary);
 
-  // How many bytes a part may have; asked at its head, may refuse it. Unset: no limit.
-  std::function<Result<uint64_t>(const Part& head)> limit_of;
+  // How many bytes a part may have; asked at its head. May refuse it, or set its sink; `bytes_left`
+  // is what the body can still bring, 0 when that is not known. Unset: no limit.
+  std::function<Result<uint64_t>(Part* head, uint64_t bytes_left)> limit_of;
   // What a part that exceeds its limit is answered with.
   std::function<Status(const Part& part, uint64_t limit)> too_large;
 
-  uint64_t body_bytes = 0;  // the whole body's length when it is known: buffers are made in one go
+  uint64_t body_bytes = 0;  // the whole body's length when it is known
 
   // Takes more of the body. E008 with the byte where it broke, or what the functions above say.
   Status feed(std::string_view data);

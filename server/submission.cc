@@ -23,20 +23,6 @@ const Type& blob_type(const Type& type) {
   return type.is_blob() || type.element == nullptr ? type : blob_type(*type.element);
 }
 
-std::string pointer_of(std::string_view input) {
-  std::string out = "/inputs/";
-  for (char c : input) {
-    if (c == '~') {
-      out += "~0";
-    } else if (c == '/') {
-      out += "~1";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
 Status check_key(const Request& request, std::string* key) {
   const auto header = request.header("idempotency-key");
   if (!header) return {};
@@ -73,6 +59,20 @@ Value* at_path(Value* value, const std::vector<size_t>& path) {
 
 }  // namespace
 
+std::string pointer_of(std::string_view input) {
+  std::string out = "/inputs/";
+  for (char c : input) {
+    if (c == '~') {
+      out += "~0";
+    } else if (c == '/') {
+      out += "~1";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
 const InputDecl* Submission::raw_input() const {
   const InputDecl* found = nullptr;
   for (const InputDecl& input : graph_->inputs) {
@@ -83,8 +83,11 @@ const InputDecl* Submission::raw_input() const {
   return found;
 }
 
-Status Submission::begin(const Request& request, uint64_t body_bytes_max) {
-  body_bytes_max_ = body_bytes_max;
+Status Submission::begin(Exchange* exchange, Runtime* runtime) {
+  runtime_ = runtime;
+  charge_ = &exchange->charge;
+  body_bytes_max_ = exchange->body_bytes_max;
+  const Request& request = exchange->request;
   RETURN_IF_ERROR(check_key(request, &key_));
   auto query = parse_query(request.query);
   if (!query) {
@@ -107,7 +110,9 @@ Status Submission::read_head(const Request& request) {
     form_ = Form::kMultipart;
     multipart_ = std::make_unique<MultipartReader>(*boundary);
     multipart_->body_bytes = request.content_length;
-    multipart_->limit_of = [this](const Part& part) { return part_limit(part); };
+    multipart_->limit_of = [this](Part* part, uint64_t bytes_left) {
+      return begin_part(part, bytes_left);
+    };
     multipart_->too_large = [this](const Part& part, uint64_t limit) {
       return too_large(part, limit);
     };
@@ -134,27 +139,63 @@ Status Submission::read_head(const Request& request) {
   if (request.content_length > raw_limit_) {
     return body_too_large(*graph_, input->name, request.content_length, raw_limit_);
   }
-  body_.reserve(request.content_length);
+  add_upload(request.content_length);
   return {};
 }
 
 Status Submission::write(std::string_view data) {
   if (form_ == Form::kMultipart) return multipart_->feed(data);
-  if (form_ == Form::kRaw && body_.size() + data.size() > raw_limit_) {
-    return body_too_large(*graph_, raw_input()->name, body_.size() + data.size(), raw_limit_);
+  if (form_ != Form::kRaw) {
+    body_ += data;
+    return {};
   }
-  body_ += data;
-  return {};
+  const uint64_t size = uploads_[0]->size() + data.size();
+  if (size > raw_limit_) return body_too_large(*graph_, raw_input()->name, size, raw_limit_);
+  return uploads_[0]->write(data);
 }
 
-Result<uint64_t> Submission::part_limit(const Part& part) const {
-  const int index = graph_->input_index(part.name);
+const std::shared_ptr<Upload>& Submission::add_upload(uint64_t bytes_expected) {
+  uploads_.push_back(std::make_shared<Upload>(runtime_, charge_, bytes_expected));
+  return uploads_.back();
+}
+
+const InputDecl* Submission::blob_input(std::string_view name) const {
+  const int index = graph_->input_index(name);
+  if (index < 0) return nullptr;
+  const InputDecl& input = graph_->inputs[static_cast<size_t>(index)];
+  return is_blob_like(input.type) ? &input : nullptr;
+}
+
+Result<uint64_t> Submission::begin_part(Part* part, uint64_t bytes_left) {
+  if (const InputDecl* input = blob_input(part->name)) {
+    part->sink = add_upload(bytes_left);
+    return limit_of_input(*input, body_bytes_max_);
+  }
+  const int index = graph_->input_index(part->name);
   if (index < 0) return body_bytes_max_;
   return limit_of_input(graph_->inputs[static_cast<size_t>(index)], body_bytes_max_);
 }
 
 Status Submission::too_large(const Part& part, uint64_t limit) const {
   return body_too_large(*graph_, part.name, limit, limit);
+}
+
+void Submission::finish_uploads(std::function<void(const Status&)> done) {
+  struct Waiting {
+    size_t left;
+    Status status;
+    std::function<void(const Status&)> done;
+  };
+  // One more than there are: `done` is not called before all were asked.
+  const auto waiting =
+      std::make_shared<Waiting>(Waiting{uploads_.size() + 1, Status(), std::move(done)});
+  const auto one_done = [waiting](const Status& status) {
+    if (!status.ok()) waiting->status = status;
+    if (--waiting->left == 0) waiting->done(waiting->status);
+  };
+  const auto uploads = uploads_;
+  for (const auto& upload : uploads) upload->finish(one_done);
+  one_done({});
 }
 
 Status Submission::finish(Charge* charge) {
@@ -173,13 +214,13 @@ Status Submission::finish(Charge* charge) {
   }
   switch (form_) {
     case Form::kMultipart:
-      RETURN_IF_ERROR(finish_multipart(charge));
+      RETURN_IF_ERROR(finish_multipart());
       break;
     case Form::kJson:
       RETURN_IF_ERROR(finish_json(charge));
       break;
     case Form::kRaw:
-      finish_raw(charge);
+      finish_raw();
       break;
     case Form::kNothing:
       break;
@@ -188,34 +229,30 @@ Status Submission::finish(Charge* charge) {
   return {};
 }
 
-// A file for a blob input; false when the input is none.
-bool Submission::take_file(const std::string& name, std::string* data, std::string_view declared,
-                           Charge* charge) {
-  const int index = graph_->input_index(name);
-  if (index < 0) return false;
-  const InputDecl& input = graph_->inputs[static_cast<size_t>(index)];
-  if (!is_blob_like(input.type)) return false;
+void Submission::take_file(const InputDecl& input, Bytes bytes, std::string_view declared) {
+  const std::string& name = input.name;
   const std::string pointer = pointer_of(name);
-  Value value = blob_of(input, pointer, charge->detach(std::move(*data)), declared);
+  Value value = blob_of(input, pointer, std::move(bytes), declared);
   if (!input.type.is_blob()) {
     Value& list = given_[name];
     if (list.is_null()) list = Value::List{};
     list.as_list().push_back(std::move(value));
-    return true;
+    return;
   }
   if (given_.contains(name)) {
     problem(errors::kInputWrongType, fmt::format("input '{}' was sent twice", name), pointer);
   }
   given_[name] = std::move(value);
-  return true;
 }
 
-Status Submission::finish_multipart(Charge* charge) {
+Status Submission::finish_multipart() {
   RETURN_IF_ERROR(multipart_->finish());
   std::vector<Field> fields;
+  size_t uploads = 0;
   for (Part& part : multipart_->parts()) {
-    if (take_file(part.name, &part.data, part.media_type, charge)) continue;
-    if (!is_utf8(part.data)) {
+    if (part.sink != nullptr) {
+      take_file(*blob_input(part.name), uploads_[uploads++]->take(), part.media_type);
+    } else if (!is_utf8(part.data)) {
       const bool unknown = graph_->input_index(part.name) < 0;
       problem(unknown ? errors::kInputUnknown : errors::kInputWrongType,
               fmt::format("the field '{}' is not UTF-8 text", part.name), pointer_of(part.name));
@@ -234,7 +271,11 @@ void Submission::take(const std::vector<Field>& texts, std::vector<Field> files,
   body_bytes_max_ = static_cast<uint64_t>(kBlobBytesMax);
   std::vector<Field> all = texts;
   for (Field& file : files) {
-    if (!take_file(file.name, &file.text, "", charge)) all.push_back(std::move(file));
+    if (const InputDecl* input = blob_input(file.name)) {
+      take_file(*input, charge->detach(std::move(file.text)), "");
+    } else {
+      all.push_back(std::move(file));
+    }
   }
   add_text_inputs(all);
 }
@@ -275,11 +316,11 @@ Status Submission::finish_json(Charge* charge) {
   return {};
 }
 
-void Submission::finish_raw(Charge* charge) {
+void Submission::finish_raw() {
   const InputDecl* input = raw_input();
   CHECK(input != nullptr);
   given_[input->name] =
-      blob_of(*input, pointer_of(input->name), charge->detach(std::move(body_)), declared_type_);
+      blob_of(*input, pointer_of(input->name), uploads_[0]->take(), declared_type_);
 }
 
 void Submission::convert_blobs(const InputDecl& input, const Type& type, const std::string& pointer,
@@ -377,77 +418,6 @@ void Submission::check_blob(const InputDecl& input, const Type& type, const std:
           fmt::format("the bytes for input '{}' are {}; it takes {}", input.name, blob.media_type,
                       accepted),
           pointer);
-}
-
-void Submission::add_text_inputs(const std::vector<Field>& fields) {
-  std::map<std::string, std::vector<const std::string*>> by_name;
-  for (const Field& field : fields) by_name[field.name].push_back(&field.text);
-  for (const auto& [name, texts] : by_name) {
-    const int index = graph_->input_index(name);
-    if (index < 0) {
-      given_[name] = *texts[0];  // bind_inputs reports it, with the nearest spelling
-      continue;
-    }
-    const Type& type = graph_->inputs[static_cast<size_t>(index)].type;
-    const bool list = type.kind == Type::Kind::kList && type.element != nullptr;
-    if (texts.size() > 1 && !list) {
-      problem(errors::kInputWrongType,
-              fmt::format("input '{}' was given {} times and is no list", name, texts.size()),
-              pointer_of(name));
-      continue;
-    }
-    // One field of a list is its only element, unless it is the whole list as JSON.
-    const bool whole = !list || (texts.size() == 1 && texts[0]->starts_with("["));
-    Value::List values;
-    for (const std::string* text : texts) {
-      auto value = value_from_text(whole ? type : *type.element, *text);
-      if (!value.ok()) {
-        problem(errors::kInputWrongType,
-                fmt::format("input '{}': {}", name, value.status().message()), pointer_of(name));
-        values.clear();
-        break;
-      }
-      values.push_back(value_for_view(whole ? type : *type.element, *value));
-    }
-    if (values.empty()) continue;
-    given_[name] = whole ? std::move(values[0]) : Value(std::move(values));
-  }
-}
-
-void Submission::add_label_text(std::string_view text) {
-  const size_t colon = text.find(':');
-  if (colon == std::string_view::npos) {
-    problem(errors::kLabelInvalid, fmt::format("the label '{}' is not KEY:VALUE", text), "/labels");
-    return;
-  }
-  add_label(text.substr(0, colon), text.substr(colon + 1));
-}
-
-void Submission::add_label(std::string_view key, std::string_view text) {
-  bool good = !key.empty() && key.size() <= kLabelKeyBytesMax &&
-              text.size() <= kLabelValueBytesMax && is_utf8(text);
-  for (char c : key) {
-    good = good && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                    c == '.' || c == '_' || c == '-' || c == '/');
-  }
-  for (char c : text) good = good && static_cast<uint8_t>(c) >= 0x20 && c != 0x7f;
-  const std::string pointer = "/labels/" + std::string(key.substr(0, kLabelKeyBytesMax));
-  if (!good) {
-    problem(errors::kLabelInvalid,
-            fmt::format("a label's key is 1 to {} letters, digits, '.', '_', '-' or '/', its value "
-                        "at most {} bytes without control characters",
-                        kLabelKeyBytesMax, kLabelValueBytesMax),
-            pointer);
-    return;
-  }
-  if (labels_.size() == static_cast<size_t>(kLabelsMax)) {
-    problem(errors::kLabelInvalid, fmt::format("there are more than {} labels", kLabelsMax),
-            pointer);
-    return;
-  }
-  if (!labels_.emplace(key, text).second) {
-    problem(errors::kLabelInvalid, fmt::format("the label '{}' was given twice", key), pointer);
-  }
 }
 
 void Submission::found(const Digest& digest, const Result<Bytes>& bytes) {

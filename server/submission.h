@@ -15,6 +15,7 @@
 #include "server/http/problem.h"
 #include "server/http/text.h"
 #include "server/multipart.h"
+#include "server/upload.h"
 
 namespace millrace {
 
@@ -25,9 +26,14 @@ class Submission final : public BodySink {
   explicit Submission(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)) {}
 
   // Looks at the head: Content-Type, Idempotency-Key, the query. What it returns ends the request.
-  Status begin(const Request& request, uint64_t body_bytes_max);
+  // The runtime and the exchange outlive its body.
+  Status begin(Exchange* exchange, Runtime* runtime);
   Status write(std::string_view data) override;
-  // The body is complete: inputs are typed, uploads become blobs charged to `charge`.
+  bool ready() const override { return uploads_.empty() || uploads_.back()->ready(); }
+  // The body is complete; `done` hears, perhaps inside the call, when all uploads can be read, or
+  // why not. Until then the Submission must live.
+  void finish_uploads(std::function<void(const Status&)> done);
+  // Then: inputs are typed, uploads become blobs.
   Status finish(Charge* charge);
 
   // Instead of begin() to finish(): inputs of the command line, as text and as whole files.
@@ -53,13 +59,14 @@ class Submission final : public BodySink {
   };
 
   Status read_head(const Request& request);
-  Result<uint64_t> part_limit(const Part& part) const;
+  Result<uint64_t> begin_part(Part* part, uint64_t bytes_left);
+  const std::shared_ptr<Upload>& add_upload(uint64_t bytes_expected);
   Status too_large(const Part& part, uint64_t limit) const;
-  Status finish_multipart(Charge* charge);
+  Status finish_multipart();
   Status finish_json(Charge* charge);
-  void finish_raw(Charge* charge);
-  bool take_file(const std::string& name, std::string* data, std::string_view declared,
-                 Charge* charge);
+  void finish_raw();
+  const InputDecl* blob_input(std::string_view name) const;  // null: no such input takes a file
+  void take_file(const InputDecl& input, Bytes bytes, std::string_view declared);
   void add_text_inputs(const std::vector<Field>& fields);
   void add_label(std::string_view key, std::string_view text);
   void add_label_text(std::string_view text);
@@ -77,10 +84,13 @@ class Submission final : public BodySink {
   const InputDecl* raw_input() const;  // the one required blob input; null: none or several
 
   std::shared_ptr<const Graph> graph_;
+  Runtime* runtime_ = nullptr;
+  Charge* charge_ = nullptr;
   Form form_ = Form::kNothing;
   std::string key_, declared_type_, body_;
   QueryParams query_;
   std::unique_ptr<MultipartReader> multipart_;
+  std::vector<std::shared_ptr<Upload>> uploads_;  // in the order of their parts
   uint64_t raw_limit_ = 0, body_bytes_max_ = 0;
   Value::Map given_;
   std::map<std::string, std::string> labels_;
@@ -88,5 +98,7 @@ class Submission final : public BodySink {
   std::vector<Digest> wanted_;
   std::vector<Place> places_;
 };
+
+std::string pointer_of(std::string_view input);  // JSON pointer into the request. [any]
 
 }  // namespace millrace

@@ -80,6 +80,31 @@ void submit(App& app, const ExchangeRef& ref, const std::shared_ptr<Pending>& pe
   keep_waiter(ref, waiter);
 }
 
+// All that was uploaded can be read, or could not be written.
+void on_uploads(App& app, const ExchangeRef& ref, const std::shared_ptr<Pending>& pending,
+                Status status) {
+  Exchange* exchange = ref.get();
+  if (exchange == nullptr) return;
+  Submission& submission = *pending->submission;
+  if (status.ok()) status = submission.finish(&exchange->charge);
+  if (!status.ok()) {
+    exchange->respond(status);
+    return;
+  }
+  pending->blobs_left = submission.wanted().size();
+  if (pending->blobs_left == 0) {
+    submit(app, ref, pending);
+    return;
+  }
+  const std::vector<Digest> wanted = submission.wanted();
+  for (const Digest& digest : wanted) {
+    app.runtime().read_blob(digest, [&app, ref, pending, digest](Result<Bytes> bytes) {
+      pending->submission->found(digest, bytes);
+      if (--pending->blobs_left == 0) submit(app, ref, pending);
+    });
+  }
+}
+
 }  // namespace
 
 void begin_submit(App& app, Exchange& exchange) {
@@ -96,8 +121,7 @@ void begin_submit(App& app, Exchange& exchange) {
     return;
   }
   auto submission = std::make_unique<Submission>(std::move(graph));
-  if (const Status status = submission->begin(exchange.request, exchange.body_bytes_max);
-      !status.ok()) {
+  if (const Status status = submission->begin(&exchange, &app.runtime()); !status.ok()) {
     exchange.respond(status);
     return;
   }
@@ -109,24 +133,9 @@ void answer_submit(App& app, Exchange& exchange) {
   pending->submission.reset(static_cast<Submission*>(exchange.sink.release()));
   const Request& request = exchange.request;
   pending->wait_seconds = prefer_wait_seconds(request.header_list("prefer"), kWaitSecondsMax);
-  Submission& submission = *pending->submission;
-  if (const Status status = submission.finish(&exchange.charge); !status.ok()) {
-    exchange.respond(status);
-    return;
-  }
   const ExchangeRef ref = exchange.ref();
-  pending->blobs_left = submission.wanted().size();
-  if (pending->blobs_left == 0) {
-    submit(app, ref, pending);
-    return;
-  }
-  const std::vector<Digest> wanted = submission.wanted();
-  for (const Digest& digest : wanted) {
-    app.runtime().read_blob(digest, [&app, ref, pending, digest](Result<Bytes> bytes) {
-      pending->submission->found(digest, bytes);
-      if (--pending->blobs_left == 0) submit(app, ref, pending);
-    });
-  }
+  pending->submission->finish_uploads(
+      [&app, ref, pending](const Status& status) { on_uploads(app, ref, pending, status); });
 }
 
 }  // namespace millrace

@@ -30,6 +30,8 @@ class Bytes {
   // False for a default-constructed Bytes: "not in memory", which is not the same as "no bytes".
   bool present() const { return owner_ != nullptr; }
   std::string_view view() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  // By which a blob store knows bytes of its own again.
+  const std::shared_ptr<const void>& owner() const { return owner_; }
 
  private:
   std::shared_ptr<const void> owner_;

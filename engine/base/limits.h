@@ -51,7 +51,9 @@ constexpr int64_t kBodyBytesDefault = 64 << 20;  // limits.body
 constexpr int64_t kBlobBytesMax = int64_t{2} << 30;
 constexpr int64_t kPixelsDefault = 268'000'000;  // limits.pixels, over all frames of one image
 constexpr int64_t kFramesMax = 10'000;
-constexpr size_t kSpoolBytes = 1 << 20;  // an upload above this is spooled to a file
+constexpr size_t kSpoolBytes = 1 << 20;         // an upload above this is spooled to a file,
+constexpr size_t kSpoolPieceBytes = 256 << 10;  // in pieces of this size;
+constexpr size_t kSpoolBehindBytes = 1 << 20;   // its socket is paused while more than this waits
 
 // Runtime
 constexpr size_t kDefinitionsKept = 256;  // parsed definitions that are not current any more
@@ -86,6 +88,7 @@ constexpr int kListLimitMax = 1000;
 static_assert(kInlineJsonBytesMax < kRecordBytesMax);
 static_assert(kRecordBytesMax < kCommitBytesMax);
 static_assert(kInlineBlobBytesMax < kFrameBytesMax);
+static_assert(kSpoolPieceBytes <= kSpoolBytes);
 static_assert(kStepsMax <= 64, "step sets are 64-bit masks");
 
 }  // namespace millrace

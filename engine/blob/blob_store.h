@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "engine/base/bytes.h"
 #include "engine/base/digest.h"
@@ -16,9 +18,31 @@
 
 namespace millrace {
 
+// What a BlobSink has written. Not durable: put() of these bytes makes it so.
+struct WrittenBlob {
+  Digest digest;
+  Bytes bytes;
+};
+
+// A blob that is written while its bytes still come, so that they need no memory. One thread at a
+// time. Goes without a trace unless its bytes are put.
+class BlobSink {
+ public:
+  virtual ~BlobSink() = default;
+  // Hashes and writes them. After an error only destruction is left. [blob] Unavailable: E123,
+  // E126.
+  virtual Status append(std::string_view data) = 0;
+  // All has come. The bytes can be read from now on; what holds them goes with the last Bytes or
+  // with put(), which gives it a name instead of writing it again. Once. [blob] As append().
+  virtual Result<WrittenBlob> finish() = 0;
+};
+
 class BlobStore {
  public:
   virtual ~BlobStore() = default;
+
+  // Takes one blob; the store outlives it. Does not block. [any]
+  virtual std::unique_ptr<BlobSink> sink() = 0;
 
   // Makes `bytes` durable: on return they can be read after power loss under their digest. Equal
   // digests in flight share one put. A hit on an existing blob renews its age, so that a sweep does

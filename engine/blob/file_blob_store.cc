@@ -10,6 +10,7 @@
 
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
+#include "engine/blob/spooled_file.h"
 
 namespace millrace {
 namespace {
@@ -156,7 +157,14 @@ std::string FileBlobStore::path(const Digest& digest) const {
 Result<Digest> FileBlobStore::put(const Bytes& bytes) {
   ON_THREAD(kBlob);
   CHECK(bytes.size() <= static_cast<uint64_t>(kBlobBytesMax));
-  const Digest digest = sha256(bytes.view());
+  const SpooledFile* spooled = SpooledFile::of(bytes);
+  const bool hashed = spooled != nullptr && spooled->trusted();
+  const Digest digest = hashed ? spooled->digest() : sha256(bytes.view());
+  if (spooled != nullptr && digest != spooled->digest()) {
+    return Status::corrupt(
+        errors::kBlobMissing,
+        fmt::format("the spooled bytes of {} were damaged on disk", spooled->digest().text()));
+  }
   Status status;
   const auto flight = hold(digest, &status);
   if (flight != nullptr) {
@@ -214,7 +222,8 @@ Status FileBlobStore::adopt_existing(const Digest& digest, size_t size, bool* fo
 Status FileBlobStore::write_new(const Digest& digest, const Bytes& bytes, bool replace) {
   RETURN_IF_ERROR(make_fan_out(digest));
   bool written = false;
-  if (!replace && unnamed_files_.load(std::memory_order_relaxed)) {
+  if (!replace) RETURN_IF_ERROR(name_spooled(digest, bytes, &written));
+  if (!written && !replace && unnamed_files_.load(std::memory_order_relaxed)) {
     RETURN_IF_ERROR(write_unnamed(digest, bytes, &written));
   }
   if (!written) RETURN_IF_ERROR(write_named(digest, bytes));
@@ -225,6 +234,24 @@ Status FileBlobStore::write_new(const Digest& digest, const Bytes& bytes, bool r
     return status;
   }
   remember(digest);
+  return {};
+}
+
+// The bytes are in a file already: it lacks its sync and its name.
+Status FileBlobStore::name_spooled(const Digest& digest, const Bytes& bytes, bool* written) {
+  SpooledFile* file = SpooledFile::of(bytes);
+  if (file == nullptr || !file->trusted()) return {};
+  RETURN_IF_ERROR(file->sync());
+  const std::string name = path(digest);
+  const int error = file->give_name(name);
+  // It had its name and lost it, or cannot be linked from there: its bytes are copied.
+  if (error == ENOENT || error == EPERM || error == EOPNOTSUPP || error == EXDEV) return {};
+  if (error == EEXIST) {  // as in write_unnamed()
+    RETURN_IF_ERROR(sync_path(name));
+  } else if (error != 0) {
+    return failed("name", name, error);
+  }
+  *written = true;
   return {};
 }
 
@@ -255,9 +282,9 @@ Status FileBlobStore::write_unnamed(const Digest& digest, const Bytes& bytes, bo
 }
 
 Status FileBlobStore::write_named(const Digest& digest, const Bytes& bytes) {
-  RETURN_IF_ERROR(own_temporary_names());
-  const std::string temporary =
-      fmt::format("{}/tmp/{}-{}", directory_, id_, next_temporary_.fetch_add(1));
+  const auto made = temporary_name();
+  if (!made.ok()) return made.status();
+  const std::string& temporary = *made;
   const std::string name = path(digest);
   Status status;
   {

@@ -8,6 +8,9 @@
 //   DIR/tmp/ID-7   a blob being written, where the file system has no unnamed files; ID.alive is
 //                  locked as long as their writer lives
 //
+// What a sink() wrote is such a file too, unnamed where possible, and a put of it starts at its
+// sync.
+//
 // The order of a put: write, sync the file, give it its name, sync the directory. So a file under
 // its name always has all its bytes, but the name may still be lost: a file that is found counts as
 // durable only after this process has synced file and directory once itself (remembered for the
@@ -45,6 +48,7 @@ class FileBlobStore final : public BlobStore {
                                                      FileOps* ops = system_file_ops());
   ~FileBlobStore() override;
 
+  std::unique_ptr<BlobSink> sink() override;
   Result<Digest> put(const Bytes& bytes) override;
   Result<Bytes> read(const Digest& digest, bool verify = false) override;
   Result<uint64_t> size(const Digest& digest) override;
@@ -57,6 +61,7 @@ class FileBlobStore final : public BlobStore {
                 int64_t put_before_us = INT64_MAX) override;
 
  private:
+  friend class FileBlobSink;
   // A put or a removal under way; others who want the digest wait for it.
   struct Flight {
     bool is_put = false;
@@ -70,6 +75,7 @@ class FileBlobStore final : public BlobStore {
   Status prepare();
   void clean_temporary_files();
   Status own_temporary_names();
+  Result<std::string> temporary_name();
 
   // Waits for its turn with the digest. Null: another thread's put of it ended meanwhile, as
   // `shared` says.
@@ -82,6 +88,7 @@ class FileBlobStore final : public BlobStore {
   Status put_held(const Digest& digest, const Bytes& bytes);
   Status adopt_existing(const Digest& digest, size_t size, bool* found);
   Status write_new(const Digest& digest, const Bytes& bytes, bool replace);
+  Status name_spooled(const Digest& digest, const Bytes& bytes, bool* written);
   Status write_unnamed(const Digest& digest, const Bytes& bytes, bool* written);
   Status write_named(const Digest& digest, const Bytes& bytes);
   Status write_all(int fd, const Bytes& bytes, const std::string& name);

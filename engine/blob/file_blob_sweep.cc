@@ -135,6 +135,11 @@ Status FileBlobStore::own_temporary_names() {
   return {};
 }
 
+Result<std::string> FileBlobStore::temporary_name() {
+  RETURN_IF_ERROR(own_temporary_names());
+  return fmt::format("{}/tmp/{}-{}", directory_, id_, next_temporary_.fetch_add(1));
+}
+
 // ---- removing
 
 void FileBlobStore::each_blob(int at, const std::function<bool(const Digest&)>& visit) const {

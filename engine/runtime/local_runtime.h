@@ -51,6 +51,7 @@ class LocalRuntime final : public Runtime {
   SubscriptionId subscribe(const JobKey& job, std::function<void(const JobView&)> changed) override;
   void unsubscribe(SubscriptionId subscription) override;
   std::shared_ptr<const Graph> graph_of(const JobRecord& record) override;
+  std::unique_ptr<BlobUpload> begin_blob() override;
   void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) override;
   void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) override;
 

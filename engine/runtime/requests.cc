@@ -1,6 +1,7 @@
 // Requests about jobs, resident or not: who asks, what the core says, and what must be read from
 // the store instead.
 #include "engine/base/errors.h"
+#include "engine/base/log.h"
 #include "engine/runtime/local_runtime.h"
 
 namespace millrace {
@@ -354,9 +355,25 @@ void LocalRuntime::unsubscribe(SubscriptionId subscription) {
   if (found->second.empty()) subscribed_.erase(found);
 }
 
+std::unique_ptr<BlobUpload> LocalRuntime::begin_blob() {
+  ON_THREAD(kLoop);
+  return std::make_unique<BlobUpload>(
+      blobs_->sink(),
+      [this](std::function<std::function<void()>()> work) {
+        return blob_threads_->run(std::move(work));
+      },
+      [this](const Status& status) {
+        log_event(LogLevel::kWarning, "blob.upload_failed", {{"error", status.message()}});
+        if (status.number() == errors::kNoSpace) watch_space();
+      });
+}
+
 void LocalRuntime::put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) {
   ON_THREAD(kLoop);
-  blob_threads_->put(std::move(bytes), std::move(done));
+  blob_threads_->put(std::move(bytes), [this, done = std::move(done)](Result<Digest> digest) {
+    if (digest.status().number() == errors::kNoSpace) watch_space();
+    done(std::move(digest));
+  });
 }
 
 void LocalRuntime::read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) {

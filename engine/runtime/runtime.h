@@ -19,6 +19,7 @@
 
 #include "engine/base/limits.h"
 #include "engine/base/metrics.h"
+#include "engine/blob/blob_upload.h"
 #include "engine/core/event.h"
 #include "engine/pipeline/parse.h"
 #include "engine/store/store.h"
@@ -114,6 +115,9 @@ class Runtime {
   // usable; else null.
   virtual std::shared_ptr<const Graph> graph_of(const JobRecord& record) = 0;
 
+  // A blob that is written while its bytes come. Not durable before its bytes are put.
+  virtual std::unique_ptr<BlobUpload> begin_blob() = 0;
+  // E123: no space; E126.
   virtual void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) = 0;
   virtual void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) = 0;
 

@@ -336,11 +336,16 @@ void Connection::head_complete() {
 
 size_t Connection::consume_body(const char* data, size_t size) {
   const bool discard = sent_;
-  if (!discard && !exchange_.charge.try_add(size)) {
+  if (!discard && (!sink_ready() || !exchange_.charge.try_add(size))) {
     stall();
     return 0;
   }
-  stalled_ = false;
+  if (stalled_) {
+    stalled_ = false;
+    window_bytes_ = 0;
+    deadline_us_ = monotonic_us() + server_->options().body_ms * 1000;
+  }
+  const uint64_t content_before = body_bytes_;
   if (parser_.error == HPE_PAUSED) llhttp_resume(&parser_);
   const llhttp_errno_t error = llhttp_execute(&parser_, data, size);
   size_t used = size;
@@ -348,6 +353,8 @@ size_t Connection::consume_body(const char* data, size_t size) {
     used = static_cast<size_t>(llhttp_get_error_pos(&parser_) - data);
   }
   wire_bytes_ += used;
+  // Framing, and what belongs to the next request, is not kept as part of this body.
+  exchange_.charge.give_back(size - std::min<uint64_t>(size, body_bytes_ - content_before));
   if (error != HPE_OK && error != HPE_PAUSED) {
     refuse(refusal_.ok() ? malformed(fmt::format("the request's body does not parse: {}",
                                                  parser_reason(parser_)))
@@ -458,8 +465,11 @@ void Connection::check_deadline(int64_t now_us) {
     server_->resume_later(this);
     if (now_us - stalled_since_us_ > options.stall_ms * 1000) {
       stalled_ = false;
-      refuse(Status::busy(errors::kOutOfMemoryBudget,
-                          "the server's byte budget is used up by other requests; try again"));
+      refuse(sink_ready()
+                 ? Status::busy(errors::kOutOfMemoryBudget,
+                                "the server's byte budget is used up by other requests; try again")
+                 : Status::busy(errors::kBlobWrite,
+                                "the server's disk does not keep up with uploads; try again"));
     }
     return;
   }

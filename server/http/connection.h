@@ -64,6 +64,7 @@ class Connection final : public ExchangeOwner {
   void split_target();
   void message_complete();
   void refuse(const Status& problem, int http_status = 0);
+  bool sink_ready() const { return exchange_.sink == nullptr || exchange_.sink->ready(); }
   void stall();
   void set_reading(bool on);
   void on_end();

@@ -1,5 +1,7 @@
 #include "server/http/exchange.h"
 
+#include <algorithm>
+
 #include "server/http/problem.h"
 
 namespace millrace {
@@ -20,9 +22,14 @@ Bytes Charge::detach(std::string data) {
   return charged_bytes(std::move(data), budget_);
 }
 
+void Charge::give_back(uint64_t size) {
+  size = std::min(size, size_);
+  budget_->release(size);
+  size_ -= size;
+}
+
 void Charge::clear() {
-  if (size_ > 0) budget_->release(size_);
-  size_ = 0;
+  give_back(size_);
 }
 
 void Exchange::respond(const Status& problem) {

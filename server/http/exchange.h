@@ -28,6 +28,8 @@ class Charge {
   bool try_add(uint64_t size);
   // Hands `size` charged bytes over to a Bytes; charges what is missing.
   Bytes detach(std::string data);
+  // Releases `size` of them, or all there are.
+  void give_back(uint64_t size);
   void clear();
   uint64_t size() const { return size_; }
 
@@ -41,6 +43,8 @@ class BodySink {
  public:
   virtual ~BodySink() = default;
   virtual Status write(std::string_view data) = 0;
+  // False: nothing more for now. The connection stops reading and asks again.
+  virtual bool ready() const { return true; }
 };
 
 class Exchange;

@@ -60,7 +60,8 @@ class BlobFaults : public BlobFixture {
  protected:
   // Runs `prepare` on a healthy store, then a put on one that fails at call 1, 2, 3 … until none is
   // left to fail.
-  void fail_each_call(int error, int expected, bool unnamed_files, bool found_on_disk) {
+  void fail_each_call(int error, int expected, bool unnamed_files, bool found_on_disk,
+                      bool spooled = false) {
     const std::string bytes = some_bytes(3500);
     for (int at = 1;; at++) {
       std::filesystem::remove_all(directory_);
@@ -70,7 +71,8 @@ class BlobFaults : public BlobFixture {
       }
       FaultyOps ops(at + calls_of_open(), error, unnamed_files);
       const auto store = open(&ops);
-      const auto digest = store->put(Bytes::of(bytes));
+      const auto digest =
+          spooled ? spool_and_put(store.get(), bytes) : store->put(Bytes::of(bytes));
       SCOPED_TRACE(at);
       EXPECT_TRUE(temporary_files().empty());
       EXPECT_TRUE(all_true());
@@ -114,6 +116,38 @@ TEST_F(BlobFaults, TheSameWithoutUnnamedFiles) {
 TEST_F(BlobFaults, TheSameForABlobFoundOnDisk) {
   fail_each_call(EIO, errors::kBlobWrite, true, true);
   fail_each_call(EDQUOT, errors::kNoSpace, false, true);
+}
+
+TEST_F(BlobFaults, TheSameForWhatIsWrittenWhileItComes) {
+  for (const bool unnamed_files : {true, false}) {
+    fail_each_call(EIO, errors::kBlobWrite, unnamed_files, false, true);
+    fail_each_call(ENOSPC, errors::kNoSpace, unnamed_files, false, true);
+    fail_each_call(EIO, errors::kBlobWrite, unnamed_files, true, true);
+  }
+}
+
+// The bytes at hand are tried again until they are durable, as the core does.
+TEST_F(BlobFaults, AFailedPutOfWrittenBytesCanBeRepeated) {
+  const std::string bytes = some_bytes(3500);
+  for (const bool unnamed_files : {true, false}) {
+    for (int at = 1;; at++) {
+      SCOPED_TRACE(at);
+      std::filesystem::remove_all(directory_);
+      FaultyOps ops(at, EIO, unnamed_files);
+      auto store = FileBlobStore::open(directory_, &ops);
+      if (!store.ok()) continue;
+      auto written = spool(store->get(), bytes);
+      if (!written.ok()) continue;
+      (*store)->put(written->bytes).status();
+      const auto again = (*store)->put(written->bytes);
+      ASSERT_TRUE(again.ok()) << again.status().message();
+      EXPECT_TRUE((*store)->read(*again, true).ok());
+      written = Status::invalid(0, "let go");
+      EXPECT_TRUE(temporary_files().empty());
+      if (!ops.reached()) break;
+      ASSERT_LT(at, 100);
+    }
+  }
 }
 
 // Remembers which bytes and names were synced; power_loss() takes the others away.
@@ -209,6 +243,7 @@ TEST_P(BlobPowerLoss, WhatWasPutSurvives) {
     const auto store = open(&ops);
     for (int i = 0; i < 40; i++) {
       digests.push_back(*store->put(Bytes::of(some_bytes(3000, i))));
+      digests.push_back(*spool_and_put(store.get(), some_bytes(3000, 100 + i)));
     }
   }
   ops.power_loss();

@@ -65,6 +65,20 @@ class BlobFixture : public ::testing::Test {
     return bytes;
   }
 
+  // As an upload does it: written in pieces.
+  static Result<WrittenBlob> spool(FileBlobStore* store, std::string_view bytes) {
+    const auto sink = store->sink();
+    for (; !bytes.empty(); bytes.remove_prefix(std::min<size_t>(bytes.size(), 1000))) {
+      RETURN_IF_ERROR(sink->append(bytes.substr(0, 1000)));
+    }
+    return sink->finish();
+  }
+  static Result<Digest> spool_and_put(FileBlobStore* store, std::string_view bytes) {
+    const auto written = spool(store, bytes);
+    if (!written.ok()) return written.status();
+    return store->put(written->bytes);
+  }
+
   std::string root_, directory_;
 };
 

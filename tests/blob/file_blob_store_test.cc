@@ -30,6 +30,66 @@ TEST_F(FileBlobStoreTest, WhatIsPutIsReadBackByItsDigest) {
   EXPECT_TRUE(temporary_files().empty());
 }
 
+TEST_F(FileBlobStoreTest, WhatIsWrittenWhileItComesBecomesTheBlobItself) {
+  const auto store = open();
+  for (const size_t size : {0u, 1u, 3'000'000u}) {
+    const std::string bytes = some_bytes(size);
+    const auto written = spool(store.get(), bytes);
+    ASSERT_TRUE(written.ok()) << written.status().message();
+    EXPECT_EQ(written->digest.hex(), sha256(bytes).hex());
+    EXPECT_TRUE(written->bytes.view() == bytes) << "readable before it is durable";
+    EXPECT_FALSE(store->read(written->digest).ok());
+    const auto digest = store->put(written->bytes);
+    ASSERT_TRUE(digest.ok()) << digest.status().message();
+    EXPECT_EQ(*digest, written->digest);
+    EXPECT_TRUE(content(store->path(*digest)) == bytes);
+    struct stat info {};
+    ASSERT_EQ(::stat(store->path(*digest).c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0444u);
+  }
+  EXPECT_TRUE(temporary_files().empty());
+}
+
+// Counts what is written to files.
+class CountingOps final : public FileOps {
+ public:
+  size_t written = 0;
+  ssize_t write(int fd, const void* data, size_t size) override {
+    const ssize_t count = FileOps::write(fd, data, size);
+    if (count > 0) written += static_cast<size_t>(count);
+    return count;
+  }
+};
+
+TEST_F(FileBlobStoreTest, WhatWasWrittenIsNotWrittenAgainByItsPut) {
+  CountingOps ops;
+  const auto store = open(&ops);
+  const std::string bytes = some_bytes(1 << 20);
+  const auto written = spool(store.get(), bytes);
+  ASSERT_TRUE(written.ok());
+  const Digest digest = *store->put(written->bytes);
+  EXPECT_EQ(*store->put(written->bytes), digest);
+  EXPECT_EQ(ops.written, bytes.size());
+  // A part of the mapping is another blob.
+  const Bytes part(written->bytes.owner(), written->bytes.data(), 10);
+  EXPECT_EQ(*store->put(part), sha256(bytes.substr(0, 10)));
+  // Removed while its bytes were still in somebody's hands, it is written from them.
+  ASSERT_TRUE(store->remove(digest, nobody).ok());
+  EXPECT_EQ(*store->put(written->bytes), digest);
+  EXPECT_TRUE(store->read(digest, true).ok());
+}
+
+TEST_F(FileBlobStoreTest, ASinkThatIsGivenUpLeavesNothing) {
+  const auto store = open();
+  {
+    const auto sink = store->sink();
+    ASSERT_TRUE(sink->append("half of it").ok());
+    const auto other = spool(store.get(), "all of it, and never put");
+    ASSERT_TRUE(other.ok());
+  }
+  EXPECT_TRUE(files().empty());
+}
+
 TEST_F(FileBlobStoreTest, AMappingOutlivesTheStoreAndTheFile) {
   auto store = open();
   const std::string bytes = some_bytes(1 << 20);

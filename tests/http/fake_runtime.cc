@@ -347,6 +347,48 @@ Runtime::SubscriptionId FakeRuntime::subscribe(const JobKey& job,
   return id;
 }
 
+// What a file would have; open as long as it lives or its bytes do.
+class FakeRuntime::MemorySink final : public BlobSink {
+ public:
+  explicit MemorySink(FakeRuntime* runtime) : runtime_(runtime) { runtime_->open_uploads_++; }
+  ~MemorySink() override { runtime_->open_uploads_--; }
+  Status append(std::string_view data) override {
+    if (!runtime_->write_refusal.ok()) return runtime_->write_refusal;
+    data_ += data;
+    runtime_->written_bytes_ += data.size();
+    return {};
+  }
+  Result<WrittenBlob> finish() override {
+    const Digest digest = sha256(data_);
+    return WrittenBlob{digest, Bytes::of(std::move(data_))};
+  }
+
+ private:
+  FakeRuntime* const runtime_;
+  std::string data_;
+};
+
+std::unique_ptr<BlobUpload> FakeRuntime::begin_blob() {
+  return std::make_unique<BlobUpload>(
+      std::make_unique<MemorySink>(this),
+      [this](std::function<std::function<void()>()> work) { return off_loop(std::move(work)); },
+      [](const Status&) {});
+}
+
+bool FakeRuntime::off_loop(std::function<std::function<void()>()> work) {
+  disk_work_.push_back(std::move(work));
+  later([this] { run_disk(); });
+  return true;
+}
+
+void FakeRuntime::run_disk() {
+  while (!disk_stands && !disk_work_.empty()) {
+    const auto work = std::move(disk_work_.front());
+    disk_work_.pop_front();
+    work()();
+  }
+}
+
 void FakeRuntime::put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) {
   later([this, bytes, done = std::move(done)] {
     if (!blob_refusal.ok()) {

@@ -27,6 +27,10 @@ class FakeRuntime final : public Runtime {
   bool ends_by_itself = true;
   Status submit_refusal;  // not ok: what every submission gets
   Status blob_refusal;
+  Status write_refusal;      // of what uploads write
+  bool disk_stands = false;  // uploads are not written until it goes on
+  size_t open_uploads() const { return open_uploads_; }
+  uint64_t written_bytes() const { return written_bytes_; }
   Health health_now{true, ""};
   std::vector<SubmitRequest> submitted;
   bool draining = false;
@@ -34,6 +38,7 @@ class FakeRuntime final : public Runtime {
   size_t subscriptions() const { return subscriptions_.size(); }
   void finish(const JobKey& key, JobState state);
   void progress(const JobKey& key);  // one more durable revision
+  void run_disk();                   // what waited while it stood
   JobKey only_job() const { return jobs_.begin()->first; }
   // Runs `work` on the loop thread and waits for it. [any]
   void call(const std::function<void()>& work);
@@ -60,6 +65,7 @@ class FakeRuntime final : public Runtime {
   std::shared_ptr<const Graph> graph_of(const JobRecord& record) override {
     return pipeline(record.pipeline);
   }
+  std::unique_ptr<BlobUpload> begin_blob() override;
   void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) override;
   void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) override;
   int poll_fd() const override { return fd_; }
@@ -76,6 +82,7 @@ class FakeRuntime final : public Runtime {
     TimeMs until = 0;  // 0: not of a wait
     ReplyFn reply;
   };
+  bool off_loop(std::function<std::function<void()>()> work);
   void later(std::function<void()> work);
   void reply_later(WaiterId waiter, JobReply reply);
   void changed(const JobKey& key);
@@ -92,6 +99,10 @@ class FakeRuntime final : public Runtime {
   std::map<JobKey, std::shared_ptr<JobRecord>> jobs_;
   std::set<JobKey> deleted_;
   std::map<Digest, Bytes> blobs_;
+  class MemorySink;
+  size_t open_uploads_ = 0;
+  uint64_t written_bytes_ = 0;
+  std::deque<std::function<std::function<void()>()>> disk_work_;
   std::map<WaiterId, Waiter> waiters_;
   struct Subscription {
     JobKey job;
