@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "engine/base/errors.h"
+#include "engine/pipeline/text.h"
 #include "server/http/problem.h"
 #include "server/http/text.h"
 #include "server/sniff.h"
@@ -137,6 +138,16 @@ void respond_source(App& app, Exchange& exchange, const Stored& stored, uint64_t
   response.source = seek(part.range.first);
   response.source_bytes = part.range.size;
   exchange.respond(std::move(response));
+}
+
+Status unknown_pipeline(App& app, const std::string& name) {
+  const auto graphs = app.runtime().pipelines();
+  std::vector<std::string_view> names;
+  for (const auto& graph : graphs) names.emplace_back(graph->name);
+  const std::string hint = did_you_mean(name, names);
+  return Status::not_found(errors::kPipelineUnknown,
+                           fmt::format("no pipeline is named '{}'{}{}", name.substr(0, 100),
+                                       hint.empty() ? "" : "; ", hint));
 }
 
 }  // namespace millrace

@@ -31,6 +31,9 @@ void respond_bytes(App& app, Exchange& exchange, const Stored& stored, Bytes byt
 void respond_source(App& app, Exchange& exchange, const Stored& stored, uint64_t total,
                     const std::function<std::unique_ptr<BodySource>(uint64_t first)>& seek);
 
+// No pipeline has this name; the nearest one, if one is near. E004. [loop]
+Status unknown_pipeline(App& app, const std::string& name);
+
 // The waiter of a call just made, unless its reply came within the call.
 inline void keep_waiter(const ExchangeRef& ref, WaiterId waiter) {
   Exchange* exchange = ref.get();

@@ -16,9 +16,9 @@ void respond_blob_output(App& app, const ExchangeRef& ref, const BlobRef& blob,
     Exchange* exchange = ref.get();
     if (exchange == nullptr) return;
     if (!bytes.ok()) {
-      exchange->respond(Status::corrupt(errors::kBlobMissing,
-                                        fmt::format("the output's blob {} cannot be read: {}",
-                                                    digest.text(), bytes.status().message())));
+      exchange->respond(
+          Status::corrupt(errors::kBlobMissing,
+                          fmt::format("the output cannot be read: {}", bytes.status().message())));
       return;
     }
     Stored stored;

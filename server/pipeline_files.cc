@@ -18,9 +18,7 @@ Result<std::vector<std::string>> pipeline_files_of(const std::string& path) {
   std::filesystem::directory_iterator entries(path, error);
   if (error) {
     return Status::invalid(errors::kPipelinesUnreadable,
-                           fmt::format("cannot read '{}': {}; set 'pipelines' to a directory of "
-                                       "YAML files",
-                                       path, error.message()));
+                           fmt::format("cannot read '{}': {}", path, error.message()));
   }
   std::vector<std::string> files;
   for (const auto end = std::filesystem::directory_iterator(); entries != end;
@@ -41,9 +39,9 @@ PipelineFiles::Loaded PipelineFiles::load(const std::shared_ptr<const Catalogue>
   Loaded out;
   const auto files = pipeline_files_of(directory_);
   if (!files.ok()) {
-    out.errors.push_back(fmt::format("{}: error {}: {}", directory_,
-                                     error_code(files.status().number()),
-                                     files.status().message()));
+    out.errors.push_back(
+        fmt::format("{}: error {}: {}; set 'pipelines' to a directory of YAML files", directory_,
+                    error_code(files.status().number()), files.status().message()));
     for (const auto& [file, graph] : good_) out.graphs.push_back(graph);
     return out;
   }

@@ -49,9 +49,7 @@ void answer_pipeline(App& app, Exchange& exchange) {
   const Request& request = exchange.request;
   const auto graph = app.runtime().pipeline(request.params[0]);
   if (graph == nullptr) {
-    exchange.respond(Status::not_found(
-        errors::kPipelineUnknown,
-        fmt::format("no pipeline is named '{}'", request.params[0].substr(0, 100))));
+    exchange.respond(unknown_pipeline(app, request.params[0]));
     return;
   }
   const bool yaml = wants_yaml(request.header_list("accept"));

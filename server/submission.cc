@@ -433,7 +433,9 @@ void Submission::found(const Digest& digest, const Result<Bytes>& bytes) {
     if (place.digest != digest) continue;
     if (!bytes.ok()) {
       problem(errors::kBlobUnknown,
-              fmt::format("no blob {} is stored: {}", digest.text(), bytes.status().message()),
+              bytes.status().number() == errors::kBlobUnknown
+                  ? fmt::format("no blob {} is stored here; upload its bytes first", digest.text())
+                  : bytes.status().message(),
               place.pointer + "/blob");
       continue;
     }

@@ -111,8 +111,7 @@ void begin_submit(App& app, Exchange& exchange) {
   const std::string& name = exchange.request.params[0];
   std::shared_ptr<const Graph> graph = app.runtime().pipeline(name);
   if (graph == nullptr) {
-    exchange.respond(Status::not_found(
-        errors::kPipelineUnknown, fmt::format("no pipeline is named '{}'", name.substr(0, 100))));
+    exchange.respond(unknown_pipeline(app, name));
     return;
   }
   if (app.draining()) {

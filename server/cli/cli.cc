@@ -4,8 +4,12 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <functional>
 
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+#include "engine/pipeline/text.h"
 #include "server/version.h"
 
 namespace millrace {
@@ -82,10 +86,35 @@ void add_local_verbs(CLI::App* app, Verb* chosen) {
   })->add_flag("--json", version_json, "as JSON");
 }
 
+// CLI11's own way to read the variable would let it win over the flag: it reads it once for each
+// verb, and all verbs share one set of arguments.
+void take_server_from_environment(ClientArguments* arguments) {
+  const char* server = std::getenv("MILLRACE_SERVER");
+  if (server != nullptr && *server != '\0') arguments->server = server;
+}
+
+CLI::Validator between(int64_t low, int64_t high) {
+  return {[low, high](const std::string& text) {
+            int64_t number = 0;
+            const bool good =
+                CLI::detail::lexical_cast(text, number) && number >= low && number <= high;
+            return good
+                       ? std::string()
+                       : fmt::format("a number from {} to {} is wanted, not '{}'", low, high, text);
+          },
+          fmt::format("{}..{}", low, high)};
+}
+
+void add_wait(CLI::App* verb, ClientArguments* arguments) {
+  verb->add_option("--wait", arguments->wait_s, "wait this many seconds for the end")
+      ->type_name("SECONDS")
+      ->check(between(0, kWaitSecondsMax));
+}
+
 void add_client(CLI::App* app, ClientArguments* arguments) {
-  app->add_option("--server", arguments->server, "the server's address")
-      ->type_name("URL")
-      ->envname("MILLRACE_SERVER");
+  app->add_option("--server", arguments->server,
+                  "the server's address; else the variable MILLRACE_SERVER, else this machine")
+      ->type_name("URL");
   app->add_option("--token", arguments->token, "bearer token: env:NAME or file:PATH");
   app->add_flag("--json", arguments->json, "the answer as JSON");
 }
@@ -104,6 +133,7 @@ CLI::App* add_client_verb(CLI::App* group, const char* name, const char* about,
 
 void add_job_verbs(CLI::App* app, Verb* chosen) {
   static ClientArguments a;
+  take_server_from_environment(&a);
   CLI::App* group = app->add_subcommand("jobs", "Jobs of a server");
   group->require_subcommand(1);
   CLI::App* submit = add_client_verb(group, "submit", "Submit a job", &a, run_jobs, chosen);
@@ -114,17 +144,18 @@ void add_job_verbs(CLI::App* app, Verb* chosen) {
       ->expected(1)
       ->take_all();
   submit->add_option("--key", a.key, "Idempotency-Key");
-  submit->add_option("--wait", a.wait_s, "wait this many seconds for the end");
+  add_wait(submit, &a);
   CLI::App* list = add_client_verb(group, "list", "List jobs, newest first", &a, run_jobs, chosen);
   list->add_option("--pipeline", a.pipeline, "only of this pipeline");
   list->add_option("--state", a.state, "only in this state");
   list->add_option("--label", a.labels, "only with this label")->type_name("KEY:VALUE");
-  list->add_option("--after", a.after, "only created after this time (RFC 3339)");
-  list->add_option("--limit", a.limit, "at most this many");
-  list->add_option("--cursor", a.cursor, "go on after an earlier page");
+  list->add_option("--created-after", a.created_after, "only created after this time (RFC 3339)")
+      ->type_name("TIME");
+  list->add_option("--limit", a.limit, "at most this many")->check(between(1, kListLimitMax));
+  list->add_option("--cursor", a.cursor, "go on where an earlier page ended");
   CLI::App* get = add_client_verb(group, "get", "Show a job", &a, run_jobs, chosen);
   get->add_option("id", a.target, "the job's id")->required();
-  get->add_option("--wait", a.wait_s, "wait this many seconds for the end");
+  add_wait(get, &a);
   CLI::App* watch =
       add_client_verb(group, "watch", "Follow a job to its end", &a, run_jobs, chosen);
   watch->add_option("id", a.target, "the job's id")->required();
@@ -140,6 +171,7 @@ void add_job_verbs(CLI::App* app, Verb* chosen) {
 
 void add_pipeline_verbs(CLI::App* app, Verb* chosen) {
   static ClientArguments a;
+  take_server_from_environment(&a);
   CLI::App* group = app->add_subcommand("pipelines", "Pipelines of a server");
   group->require_subcommand(1);
   add_client_verb(group, "list", "List pipelines", &a, run_pipelines, chosen);
@@ -148,17 +180,75 @@ void add_pipeline_verbs(CLI::App* app, Verb* chosen) {
   get->add_option("name", a.target, "the pipeline's name")->required();
 }
 
+std::string hint_among(const std::string& word, const std::vector<std::string>& known,
+                       const std::string& otherwise) {
+  const std::vector<std::string_view> views(known.begin(), known.end());
+  const std::string hint = did_you_mean(word, views);
+  return hint.empty() ? otherwise : hint;
+}
+
+// Says which word is no verb, or no verb of its group; false: all are.
+bool refuse_unknown_verb(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* at = &app;
+  std::string path;
+  for (int i = 1; i < argc && argv[i][0] != '-'; i++) {
+    const std::string word = argv[i];
+    const CLI::App* found = nullptr;
+    std::vector<std::string> known;
+    for (const CLI::App* verb : at->get_subcommands(nullptr)) {
+      known.push_back(verb->get_name());
+      if (word == verb->get_name()) found = verb;
+    }
+    if (known.empty()) return false;
+    if (found == nullptr) {
+      print_error(fmt::format("error {}: unknown verb '{}{}'; {}", error_code(errors::kUsageWrong),
+                              path, word,
+                              hint_among(word, known, "`millrace " + path + "--help` lists them")));
+      return true;
+    }
+    at = found;
+    path += word + " ";
+  }
+  return false;
+}
+
+// One line, and where the rest stands: the whole help would push it off the screen.
+std::string usage_message(const CLI::App* app, const CLI::Error& error) {
+  std::string path = "millrace", said = error.what();
+  const CLI::App* at = app;
+  for (auto verbs = at->get_subcommands(); !verbs.empty(); verbs = at->get_subcommands()) {
+    at = verbs[0];
+    path += " " + at->get_name();
+  }
+  if (!at->get_subcommands(nullptr).empty()) {
+    return fmt::format("error {}: '{}' needs a verb\n{}", error_code(errors::kUsageWrong), path,
+                       app->help());
+  }
+  std::string hint = fmt::format("`{} --help` shows what it takes", path);
+  for (const std::string& extra : app->remaining(true)) {
+    std::vector<std::string> known;
+    for (const CLI::Option* option : at->get_options()) {
+      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    }
+    said = fmt::format("'{}' does not take '{}'", path, extra);
+    hint = hint_among(extra.substr(0, extra.find('=')), known, hint);
+    break;
+  }
+  return fmt::format("error {}: {}; {}\n", error_code(errors::kUsageWrong), said, hint);
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
   CLI::App app("millrace: durable image pipelines in one binary", "millrace");
   app.set_version_flag("--version", std::string("millrace ") + kVersion);
   app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::help);
+  app.failure_message(usage_message);
   Verb chosen;
   add_local_verbs(&app, &chosen);
   add_job_verbs(&app, &chosen);
   add_pipeline_verbs(&app, &chosen);
+  if (refuse_unknown_verb(app, argc, argv)) return kExitUsage;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -47,7 +47,7 @@ struct ClientArguments {  // jobs …, pipelines …
   std::string server = "http://127.0.0.1:8080";
   std::string token;  // env:NAME or file:PATH
   bool json = false;
-  std::string verb, target, out, name, key, pipeline, state, cursor, after;
+  std::string verb, target, out, name, key, pipeline, state, cursor, created_after;
   std::vector<std::string> inputs, labels;
   int limit = 0;
   int wait_s = -1;
@@ -76,5 +76,18 @@ bool color_wanted(int fd);               // a terminal, and NO_COLOR is not set
 std::string red(const std::string& text, int fd);
 // Writes to stdout; false when nobody reads it.
 bool print(const std::string& text);
+
+struct InputArgument {  // NAME=VALUE or NAME=@FILE
+  std::string name, text;
+  std::string file;  // set: the file's bytes are meant, not `text`
+};
+// E108: it has another form.
+Result<InputArgument> parse_input(const std::string& argument);
+// The text of a pipeline's file. E107 with what to name instead.
+Result<std::string> read_pipeline_file(const std::string& path);
+// Makes the directory of --out; E110 when it cannot be made or written to.
+Status prepare_out_directory(const std::string& path);
+// Writes a whole file. E110.
+Status write_output_file(const std::string& path, std::string_view content);
 
 }  // namespace millrace

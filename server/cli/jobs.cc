@@ -2,8 +2,10 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include "engine/base/errors.h"
 #include "engine/base/value.h"
@@ -22,7 +24,7 @@ std::string text_at(const Value& value, std::string_view name) {
   return found != nullptr && found->kind() == Value::Kind::kString ? found->as_string() : "";
 }
 
-// What a problem document says, or the bare body.
+// What a problem document says, or the bare body. Several problems are listed, each once.
 int report(const HttpReply& reply) {
   const auto problem = parse_json(reply.body);
   const std::string detail = problem.ok() ? text_at(*problem, "detail") : "";
@@ -30,14 +32,15 @@ int report(const HttpReply& reply) {
     print_error(fmt::format("the server answered {}: {}", reply.status, reply.body.substr(0, 500)));
     return kExitFailed;
   }
-  print_error(
-      fmt::format("error {}: {} (status {})", text_at(*problem, "code"), detail, reply.status));
   const Value* items = problem->find("errors");
-  if (items != nullptr && items->kind() == Value::Kind::kList && items->as_list().size() > 1) {
-    for (const Value& item : items->as_list()) {
-      print_error(fmt::format("  {} {}: {}", text_at(item, "code"), text_at(item, "pointer"),
-                              text_at(item, "detail")));
-    }
+  if (items == nullptr || items->kind() != Value::Kind::kList || items->as_list().size() < 2) {
+    print_error(
+        fmt::format("error {}: {} (status {})", text_at(*problem, "code"), detail, reply.status));
+    return kExitFailed;
+  }
+  for (const Value& item : items->as_list()) {
+    print_error(fmt::format("error {}: {} (status {})", text_at(item, "code"),
+                            text_at(item, "detail"), reply.status));
   }
   return kExitFailed;
 }
@@ -86,32 +89,86 @@ int show_job(const ClientArguments& arguments, const HttpReply& reply) {
 }
 
 Result<HttpClient> client_of(const ClientArguments& arguments) {
-  if (arguments.token.empty()) return HttpClient(arguments.server, "");
+  const std::string& server = arguments.server;
+  const size_t scheme = server.find("://");
+  const bool known = scheme == std::string::npos || server.starts_with("http://") ||
+                     server.starts_with("https://");
+  if (server.empty() || !known) {
+    return Status::invalid(
+        errors::kUsageWrong,
+        fmt::format("--server takes an address such as http://127.0.0.1:8080, http or https, "
+                    "not '{}'",
+                    server));
+  }
+  if (arguments.token.empty()) return HttpClient(server, "");
   auto token = resolve_secret(arguments.token);
   if (!token.ok()) return token.status();
-  return HttpClient(arguments.server, std::move(*token));
+  return HttpClient(server, std::move(*token));
+}
+
+bool is_file(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error);
+}
+
+// An input of bytes whose text names a file here: its name would be sent as the bytes. E108. Asks
+// the server what the inputs are only when there is such a text; what it refuses, submit hears.
+Status check_forgotten_at(HttpClient& client, const std::string& pipeline,
+                          const std::vector<FormField>& form) {
+  const auto suspicious = [](const FormField& field) {
+    return field.file.empty() && is_file(field.text);
+  };
+  if (std::none_of(form.begin(), form.end(), suspicious)) return {};
+  const auto reply = client.request("GET", "/v1/pipelines/" + percent_encode(pipeline));
+  if (!reply.ok()) return reply.status();
+  const auto definition = parse_json(reply->body);
+  const Value* graph = definition.ok() ? definition->find("graph") : nullptr;
+  const Value* inputs = graph != nullptr ? graph->find("inputs") : nullptr;
+  if (inputs == nullptr || inputs->kind() != Value::Kind::kList) return {};
+  for (const FormField& field : form) {
+    if (!suspicious(field)) continue;
+    for (const Value& input : inputs->as_list()) {
+      const std::string type = text_at(input, "type");
+      const bool bytes =
+          type.find("image") != std::string::npos || type.find("blob") != std::string::npos;
+      if (text_at(input, "name") != field.name || !bytes) continue;
+      return Status::invalid(
+          errors::kUsageWrong,
+          fmt::format("'{0}={1}' sends the text '{1}'; to send the file write {0}=@{1}", field.name,
+                      field.text));
+    }
+  }
+  return {};
+}
+
+Result<std::vector<FormField>> form_of(const std::vector<std::string>& arguments) {
+  std::vector<FormField> form;
+  for (const std::string& argument : arguments) {
+    auto input = parse_input(argument);
+    if (!input.ok()) return input.status();
+    if (!input->file.empty()) {
+      const bool readable = access(input->file.c_str(), R_OK) == 0;
+      std::error_code error;
+      if (!readable || std::filesystem::is_directory(input->file, error)) {
+        return Status::invalid(
+            errors::kUsageWrong,
+            fmt::format("cannot read '{}': {}", input->file, strerror(readable ? EISDIR : errno)));
+      }
+    }
+    form.push_back({std::move(input->name), std::move(input->text), std::move(input->file)});
+  }
+  return form;
 }
 
 int submit(HttpClient& client, const ClientArguments& arguments) {
-  std::vector<FormField> form;
-  for (const std::string& input : arguments.inputs) {
-    const size_t equals = input.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      print_error(fmt::format("error {}: an input is NAME=VALUE or NAME=@FILE, not '{}'",
-                              error_code(errors::kUsageWrong), input));
-      return kExitUsage;
-    }
-    FormField field{input.substr(0, equals), input.substr(equals + 1), ""};
-    if (!field.text.empty() && field.text[0] == '@') {
-      field.file = field.text.substr(1);
-      if (access(field.file.c_str(), R_OK) != 0) {
-        print_error(
-            fmt::format("error {}: cannot read '{}'", error_code(errors::kUsageWrong), field.file));
-        return kExitUsage;
-      }
-    }
-    form.push_back(std::move(field));
+  auto fields = form_of(arguments.inputs);
+  Status status =
+      fields.ok() ? check_forgotten_at(client, arguments.target, *fields) : fields.status();
+  if (!status.ok()) {
+    print_error(status);
+    return status.number() == errors::kUsageWrong ? kExitUsage : kExitFailed;
   }
+  const std::vector<FormField>& form = *fields;
   std::string path = "/v1/pipelines/" + percent_encode(arguments.target) + "/jobs";
   for (size_t i = 0; i < arguments.labels.size(); i++) {
     path += (i == 0 ? "?label=" : "&label=") + percent_encode(arguments.labels[i]);
@@ -135,7 +192,7 @@ int list(HttpClient& client, const ClientArguments& arguments) {
   };
   add("pipeline", arguments.pipeline);
   add("state", arguments.state);
-  add("created_after", arguments.after);
+  add("created_after", arguments.created_after);
   add("cursor", arguments.cursor);
   for (const std::string& label : arguments.labels) add("label", label);
   if (arguments.limit > 0) add("limit", std::to_string(arguments.limit));
@@ -206,14 +263,8 @@ int fetch_output(HttpClient& client, const std::string& path, const std::string&
       type == reply->headers.end() ? std::string_view() : extension_of(media_type_of(type->second));
   const std::string file =
       fmt::format("{}/{}.{}", arguments.out, name, extension.empty() ? "bin" : extension);
-  std::error_code error;
-  std::filesystem::create_directories(arguments.out, error);
-  std::ofstream stream(file, std::ios::binary);
-  stream.write(reply->body.data(), static_cast<std::streamsize>(reply->body.size()));
-  stream.close();
-  if (!stream) {
-    print_error(
-        fmt::format("error {}: cannot write '{}'", error_code(errors::kOutputUnwritable), file));
+  if (const Status status = write_output_file(file, reply->body); !status.ok()) {
+    print_error(status);
     return kExitFailed;
   }
   print(file + "\n");
@@ -221,6 +272,12 @@ int fetch_output(HttpClient& client, const std::string& path, const std::string&
 }
 
 int outputs(HttpClient& client, const std::string& path, const ClientArguments& arguments) {
+  if (!arguments.out.empty()) {
+    if (const Status status = prepare_out_directory(arguments.out); !status.ok()) {
+      print_error(status);
+      return kExitUsage;
+    }
+  }
   if (!arguments.name.empty()) return fetch_output(client, path, arguments.name, arguments);
   const auto reply = client.request("GET", path);
   if (!reply.ok()) {

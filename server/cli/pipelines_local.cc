@@ -52,11 +52,12 @@ bool check_path(const std::string& path, const std::shared_ptr<const Catalogue>&
                 Checked* out) {
   const auto files = pipeline_files_of(path);
   if (!files.ok()) {
-    print_error(files.status());
+    print_error(fmt::format("error {}: {}; name a pipeline's file, or a directory of them",
+                            error_code(files.status().number()), files.status().message()));
     return false;
   }
   for (const std::string& file : *files) {
-    auto text = read_small_file(file, kPipelineFileBytesMax);
+    auto text = read_pipeline_file(file);
     if (!text.ok()) {
       print_error(text.status());
       return false;
@@ -128,7 +129,7 @@ int run_graph(const FilesArguments& arguments) {
   const auto catalogue = catalogue_for_verb(arguments.config, &code);
   if (catalogue == nullptr) return code;
   const std::string& file = arguments.paths[0];
-  auto text = read_small_file(file, kPipelineFileBytesMax);
+  auto text = read_pipeline_file(file);
   if (!text.ok()) {
     print_error(text.status());
     return kExitConfig;

@@ -1,13 +1,10 @@
 // millrace run: one pipeline on this machine, with the engine of the server and a data directory
 // that lives only as long as the job.
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <poll.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 
 #include "engine/base/errors.h"
@@ -86,25 +83,23 @@ void Run::pump_until(Done done) {
 
 bool Run::read_inputs(Submission* submission, Charge* charge) {
   std::vector<Submission::Field> texts, files;
-  for (const std::string& input : arguments_.inputs) {
-    const size_t equals = input.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      print_error(fmt::format("error {}: an input is NAME=VALUE or NAME=@FILE, not '{}'",
-                              error_code(errors::kUsageWrong), input));
+  for (const std::string& argument : arguments_.inputs) {
+    auto input = parse_input(argument);
+    if (!input.ok()) {
+      print_error(input.status());
       return false;
     }
-    const std::string name = input.substr(0, equals), value = input.substr(equals + 1);
-    if (value.empty() || value[0] != '@') {
-      texts.push_back({name, value});
+    if (input->file.empty()) {
+      texts.push_back({std::move(input->name), std::move(input->text)});
       continue;
     }
-    auto bytes = read_small_file(value.substr(1), static_cast<size_t>(kBlobBytesMax));
+    auto bytes = read_small_file(input->file, static_cast<size_t>(kBlobBytesMax));
     if (!bytes.ok()) {
       print_error(
           fmt::format("error {}: {}", error_code(errors::kUsageWrong), bytes.status().message()));
       return false;
     }
-    files.push_back({name, std::move(*bytes)});
+    files.push_back({std::move(input->name), std::move(*bytes)});
   }
   submission->take(texts, std::move(files), charge);
   return true;
@@ -143,19 +138,8 @@ bool Run::write_output(const std::string& name, const Value& value, const Type* 
     content = value_json(value, type, "") + "\n";
   }
   const std::string path = arguments_.out + "/" + name + "." + extension;
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  bool good = fd >= 0;
-  for (size_t at = 0; good && at < content.size();) {
-    const ssize_t size = write(fd, content.data() + at, content.size() - at);
-    if (size < 0 && errno == EINTR) continue;
-    good = size > 0;
-    if (good) at += static_cast<size_t>(size);
-  }
-  const int error = errno;
-  if (fd >= 0) good = close(fd) == 0 && good;
-  if (!good) {
-    print_error(fmt::format("error {}: cannot write '{}': {}",
-                            error_code(errors::kOutputUnwritable), path, strerror(error)));
+  if (const Status status = write_output_file(path, content); !status.ok()) {
+    print_error(status);
     return false;
   }
   if (!arguments_.json) print(path + "\n");
@@ -164,8 +148,6 @@ bool Run::write_output(const std::string& name, const Value& value, const Type* 
 
 bool Run::write_outputs(const JobView& view) {
   if (arguments_.out.empty()) return true;
-  std::error_code error;
-  std::filesystem::create_directories(arguments_.out, error);
   std::string text = view.record->outputs;
   if (view.record->outputs_spilled) {
     std::optional<Result<Bytes>> bytes;
@@ -255,6 +237,17 @@ int run_pipeline(const RunArguments& arguments) {
   Config config;
   if (!load_for_verb(arguments.config, &config)) return kExitConfig;
   set_log(LogLevel::kWarning, config.log_format);
+  auto text = read_pipeline_file(arguments.pipeline);
+  if (!text.ok()) {
+    print_error(text.status());
+    return kExitConfig;
+  }
+  if (!arguments.out.empty()) {  // now, not when the job has ended and its results are lost
+    if (const Status status = prepare_out_directory(arguments.out); !status.ok()) {
+      print_error(status);
+      return kExitUsage;
+    }
+  }
   const PrivateDirectory directory;
   if (directory.path().empty()) {
     print_error("error E120: cannot make a temporary directory");
@@ -266,11 +259,6 @@ int run_pipeline(const RunArguments& arguments) {
   config.blobs = "file:";
   for (NamedStore& store : config.stores) {  // one that was not configured is private too
     if (store.directory == own_store) store.directory = directory.path() + "/store";
-  }
-  auto text = read_small_file(arguments.pipeline, kPipelineFileBytesMax);
-  if (!text.ok()) {
-    print_error(text.status());
-    return kExitConfig;
   }
   auto opened = open_runtime(config);
   if (!opened.ok()) {

@@ -1,0 +1,128 @@
+// Goal: who mistypes on the command line is told what is wrong and what to write instead.
+// Method: the built binary, beside a server of its own where a verb talks to one.
+#include "tests/http/program_fixture.h"
+
+namespace millrace::test {
+namespace {
+
+constexpr char kBytes[] =
+    "pipeline: bytes\n"
+    "inputs:\n  data: { type: blob }\n  note: { type: \"string?\" }\n  count: { type: \"int?\" }\n"
+    "steps:\n  work: { use: noop }\noutputs:\n  data: ${{ inputs.data }}\n";
+
+class CommandLine : public Program {
+ protected:
+  // A server with the pipeline `bytes`, and what names it to a verb.
+  void start_server() {
+    write("pipelines/bytes.yaml", kBytes);
+    server_ = std::make_unique<Child>(serve());
+    ASSERT_TRUE(server_->read_until("ev=server.ready")) << server_->text;
+    ASSERT_TRUE(server_->read_until("\n"));
+    url_ = "http://" + server_->word_after("addr");
+  }
+  void expect_says(const std::vector<std::string>& arguments, int code, const std::string& words) {
+    std::string text;
+    EXPECT_EQ(code_of(arguments, &text), code) << text;
+    EXPECT_NE(text.find(words), std::string::npos) << text;
+  }
+
+  std::unique_ptr<Child> server_;
+  std::string url_;
+};
+
+TEST_F(CommandLine, AnUnknownVerbIsNamedWithTheNearestOne) {
+  expect_says({"srve"}, 2, "unknown verb 'srve'; did you mean 'serve'?");
+  expect_says({"jobs", "submti"}, 2, "unknown verb 'jobs submti'; did you mean 'submit'?");
+  expect_says({"pipelines", "drop"}, 2,
+              "unknown verb 'pipelines drop'; `millrace pipelines --help`");
+  expect_says({"jobs"}, 2, "'millrace jobs' needs a verb");
+}
+
+TEST_F(CommandLine, AnUnknownOptionIsNamedWithTheNearestOne) {
+  expect_says({"jobs", "list", "--limt", "3"}, 2,
+              "'millrace jobs list' does not take '--limt'; did you mean '--limit'?");
+}
+
+TEST_F(CommandLine, NumbersOutsideTheirRangeAreToldTheRange) {
+  expect_says({"jobs", "list", "--limit", "0"}, 2,
+              "--limit: a number from 1 to 1000 is wanted, not '0'");
+  expect_says({"jobs", "get", "x", "--wait", "999"}, 2,
+              "--wait: a number from 0 to 300 is wanted, not '999'");
+}
+
+TEST_F(CommandLine, OnlyHttpAddressesAreServers) {
+  expect_says({"jobs", "list", "--server", "ftp://127.0.0.1"}, 2, "http or https, not 'ftp://");
+}
+
+TEST_F(CommandLine, TheServerFlagWinsOverItsVariable) {
+  ASSERT_EQ(setenv("MILLRACE_SERVER", "http://127.0.0.1:1", 1), 0);
+  start_server();
+  EXPECT_EQ(code_of({"jobs", "list", "--server", url_}), 0);
+  EXPECT_EQ(code_of({"jobs", "list"}), 1);
+  ASSERT_EQ(setenv("MILLRACE_SERVER", url_.c_str(), 1), 0);
+  EXPECT_EQ(code_of({"jobs", "list"}), 0);
+  ASSERT_EQ(unsetenv("MILLRACE_SERVER"), 0);
+}
+
+TEST_F(CommandLine, AForgottenAtIsPointedOut) {
+  start_server();
+  const std::string file = directory_ + "/photo.jpg";
+  write("photo.jpg", "bytes");
+  expect_says({"jobs", "submit", "bytes", "data=" + file, "--server", url_}, 2,
+              "write data=@" + file);
+  // Text stays text, whatever it names.
+  expect_says({"jobs", "submit", "bytes", "data=@" + file, "note=" + file, "--server", url_}, 0,
+              "");
+  expect_says({"jobs", "submit", "bytes", "data=@" + directory_, "--server", url_}, 2,
+              "Is a directory");
+}
+
+TEST_F(CommandLine, EachProblemOfARefusalIsPrintedOnce) {
+  start_server();
+  std::string text;
+  EXPECT_EQ(code_of({"jobs", "submit", "bytes", "count=x", "--server", url_}, &text), 1);
+  const size_t first = text.find("E011");
+  ASSERT_NE(first, std::string::npos) << text;
+  EXPECT_EQ(text.find("E011", first + 1), std::string::npos) << text;
+  EXPECT_NE(text.find("E010"), std::string::npos) << text;
+}
+
+TEST_F(CommandLine, AMissingBlobIsNamedOnce) {
+  start_server();
+  write("photo.jpg", "bytes");
+  std::string text;
+  ASSERT_EQ(code_of({"jobs", "submit", "bytes", "data=@" + directory_ + "/photo.jpg", "--wait",
+                     "20", "--server", url_},
+                    &text),
+            0)
+      << text;
+  const std::string id = text.substr(0, text.find(' '));
+  std::filesystem::remove_all(directory_ + "/data/blobs");
+  EXPECT_EQ(code_of({"jobs", "outputs", id, "data", "--server", url_}, &text), 1) << text;
+  const size_t first = text.find("sha256:");
+  ASSERT_NE(first, std::string::npos) << text;
+  EXPECT_EQ(text.find("sha256:", first + 1), std::string::npos) << text;
+}
+
+TEST_F(CommandLine, ANameThatNoPipelineHasGetsTheNearestOne) {
+  start_server();
+  expect_says({"pipelines", "get", "byts", "--server", url_}, 1, "did you mean 'bytes'?");
+  expect_says({"jobs", "submit", "byts", "--server", url_}, 1, "did you mean 'bytes'?");
+}
+
+TEST_F(CommandLine, APipelineFileThatIsNotThereSaysWhatToName) {
+  const std::string none = directory_ + "/none";
+  expect_says({"validate", none}, 3, "name a pipeline's file, or a directory of them");
+  expect_says({"run", none}, 3, "error E107");
+  expect_says({"graph", none}, 3, "error E107");
+}
+
+TEST_F(CommandLine, RunFindsOutThatItCannotWriteBeforeItRuns) {
+  write("file", "");
+  write("pipelines/broken.yaml", "pipeline: broken\n");  // had it been read, E032 would be said
+  expect_says({"run", directory_ + "/pipelines/broken.yaml", "--out", directory_ + "/file"}, 2,
+              "error E110: --out: cannot write into '" + directory_ + "/file': Not a directory");
+}
+
+}  // namespace
+}  // namespace millrace::test
