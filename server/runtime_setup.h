@@ -1,4 +1,4 @@
-// From a Config to an open Runtime: what `serve`, `run` and `doctor` share.
+// From a Config to an open Runtime: what `serve` and `run` share.
 #pragma once
 
 #include <memory>

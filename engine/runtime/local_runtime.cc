@@ -59,6 +59,14 @@ const char* outcome_name(const StepOutcome& outcome) {
 
 }  // namespace
 
+Result<std::string> store_path(const std::string& store, const std::string& data) {
+  return local_path(store, "sqlite:", data, "millrace.db");
+}
+
+Result<std::string> blobs_path(const std::string& blobs, const std::string& data) {
+  return local_path(blobs, "file:", data, "blobs");
+}
+
 Result<std::unique_ptr<Runtime>> Runtime::open(const RuntimeOptions& options) {
   auto runtime = std::make_unique<LocalRuntime>(options);
   if (Status status = runtime->open_parts(); !status.ok()) return status;
@@ -85,9 +93,9 @@ Status LocalRuntime::open_parts() {
                                fmt::format("cannot create the data directory {}: {}", options_.data,
                                            std::strerror(errno)));
   }
-  auto store_path = local_path(options_.store, "sqlite:", options_.data, "millrace.db");
-  if (!store_path.ok()) return store_path.status();
-  auto blob_path = local_path(options_.blobs, "file:", options_.data, "blobs");
+  auto database = store_path(options_.store, options_.data);
+  if (!database.ok()) return database.status();
+  auto blob_path = blobs_path(options_.blobs, options_.data);
   if (!blob_path.ok()) return blob_path.status();
 
   // The workers first: the template process must inherit neither the store's lock nor its files.
@@ -99,14 +107,14 @@ Status LocalRuntime::open_parts() {
   workers_ = std::move(*workers);
 
   SqliteOptions sqlite;
-  sqlite.path = *store_path;
+  sqlite.path = *database;
   auto store = open_sqlite_store(sqlite);
   if (!store.ok()) return store.status();
   store_ = std::move(*store);
   auto blobs = FileBlobStore::open(*blob_path);
   if (!blobs.ok()) return blobs.status();
   blobs_ = std::move(*blobs);
-  written_directories_ = {directory_of(*store_path), *blob_path};
+  written_directories_ = {directory_of(*database), *blob_path};
   auto unfinished = store_->count_unfinished();
   if (!unfinished.ok()) return unfinished.status();
 

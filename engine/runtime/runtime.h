@@ -133,4 +133,9 @@ class Runtime {
   virtual bool workers_stuck() const = 0;  // the process should end (exit 6)
 };
 
+// The file of the embedded store and the directory of local blobs, from RuntimeOptions' `store` or
+// `blobs` and `data`. E120: an address of another kind. [any]
+Result<std::string> store_path(const std::string& store, const std::string& data);
+Result<std::string> blobs_path(const std::string& blobs, const std::string& data);
+
 }  // namespace millrace

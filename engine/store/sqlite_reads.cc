@@ -206,4 +206,45 @@ Result<bool> SqliteReads::names_blob(const Digest& digest) {
   return connection_->status(code, "asking who names a blob");
 }
 
+Result<std::vector<Digest>> SqliteReads::blobs_after(const Digest& after, int max) {
+  CHECK(max > 0);
+  Statement statement;
+  int code = statement.prepare(*connection_,
+                               "SELECT DISTINCT digest FROM refs INDEXED BY refs_digest "
+                               "WHERE digest > ?1 ORDER BY digest LIMIT ?2");
+  if (code != SQLITE_OK) return connection_->status(code, "listing blobs");
+  statement.bind_bytes(1, after.bytes);
+  statement.bind(2, max);
+  std::vector<Digest> digests;
+  while ((code = statement.step()) == SQLITE_ROW) {
+    const std::string_view bytes = statement.bytes(0);
+    Digest& digest = digests.emplace_back();
+    if (bytes.size() != digest.bytes.size()) {
+      return connection_->status(SQLITE_CORRUPT, "listing blobs");
+    }
+    std::copy(bytes.begin(), bytes.end(), digest.bytes.begin());
+  }
+  if (code != SQLITE_DONE) return connection_->status(code, "listing blobs");
+  return digests;
+}
+
+Result<std::vector<JobId>> SqliteReads::jobs_naming(const Digest& digest, int max) {
+  CHECK(max > 0);
+  Statement statement;
+  int code = statement.prepare(*connection_,
+                               "SELECT j.key, j.record FROM refs r INDEXED BY refs_digest "
+                               "CROSS JOIN jobs j ON j.rowid = r.job WHERE r.digest = ?1 LIMIT ?2");
+  if (code != SQLITE_OK) return connection_->status(code, "asking who names a blob");
+  statement.bind_bytes(1, digest.bytes);
+  statement.bind(2, max);
+  std::vector<JobId> jobs;
+  while ((code = statement.step()) == SQLITE_ROW) {
+    const auto record = decode_row(statement.bytes(0), statement.bytes(1));
+    if (!record.ok()) return record.status();
+    jobs.push_back(record->id());
+  }
+  if (code != SQLITE_DONE) return connection_->status(code, "asking who names a blob");
+  return jobs;
+}
+
 }  // namespace millrace

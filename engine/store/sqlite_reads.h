@@ -27,6 +27,8 @@ class SqliteReads {
                                                   const std::optional<JobRecord>& after, int max);
   Result<std::optional<std::string>> definition(const Digest& digest);
   Result<bool> names_blob(const Digest& digest);
+  Result<std::vector<Digest>> blobs_after(const Digest& after, int max);
+  Result<std::vector<JobId>> jobs_naming(const Digest& digest, int max);
 
  private:
   Result<std::optional<StoredJob>> read_from(Statement* statement, const JobKey& key,

@@ -210,6 +210,14 @@ Result<bool> SqliteStore::names_blob(const Digest& digest) {
   return writer_reads_.names_blob(digest);
 }
 
+Result<std::vector<Digest>> SqliteStore::blobs_after(const Digest& after, int max) {
+  return reads().blobs_after(after, max);
+}
+
+Result<std::vector<JobId>> SqliteStore::jobs_naming(const Digest& digest, int max) {
+  return reads().jobs_naming(digest, max);
+}
+
 Result<std::vector<JobRecord>> SqliteStore::claim(const NodeId& self,
                                                   const std::optional<JobRecord>& after, int max) {
   ON_THREAD(kWriter);

@@ -56,6 +56,11 @@ class SqliteStore final : public Store {
   Result<std::optional<std::string>> definition(const Digest& digest) override;
   Result<bool> names_blob(const Digest& digest) override;
 
+  // For a check of the whole store, page by page: at most `max` digests that records name, each
+  // once, ascending, after `after` (zero: from the first); and who names one. [reader]
+  Result<std::vector<Digest>> blobs_after(const Digest& after, int max);
+  Result<std::vector<JobId>> jobs_naming(const Digest& digest, int max);
+
   // False while the disk is full: new jobs are answered kNoSpace. Becomes true again with the first
   // commit that finds room. [any]
   bool has_space() const { return reserve_.held(); }

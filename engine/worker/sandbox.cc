@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -166,6 +167,25 @@ Status lock_system_calls() {
                              fmt::format("the system call filter of a worker cannot be loaded: {}; "
                                          "the kernel needs CONFIG_SECCOMP_FILTER",
                                          strerror(bad < 0 ? -bad : bad)));
+}
+
+Status try_system_call_lock() {
+  const auto cannot = [](const char* why) {
+    return Status::unavailable(
+        errors::kWorkersUnavailable,
+        fmt::format("a worker cannot be locked into its system calls: {}; the kernel needs "
+                    "CONFIG_SECCOMP_FILTER, and a container must allow seccomp",
+                    why));
+  };
+  const pid_t child = fork();
+  if (child < 0) return cannot(strerror(errno));
+  if (child == 0) _exit(lock_system_calls().ok() ? 0 : 1);
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return cannot(strerror(errno));
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return cannot(WIFEXITED(status) ? "the filter was refused" : "the filter killed its own test");
 }
 
 }  // namespace millrace

@@ -17,5 +17,7 @@ void apply_limits(Lane lane, uint64_t memory_bytes_max);
 // libraries ask out of habit, fails with EACCES. Unavailable: the kernel has no seccomp. [main, in
 // a worker]
 Status lock_system_calls();
+// Whether that works here: a child process tries it. [main, before there are threads]
+Status try_system_call_lock();
 
 }  // namespace millrace

@@ -1,12 +1,23 @@
-// millrace doctor: opens everything that a server would open, and says what to mend.
+// millrace doctor: looks at everything that a server would open, and says what to mend.
+//
+// It makes nothing: what is absent is what `serve` would make. A store that a server holds is left
+// to it, and everything else is looked at all the same.
 #include <fmt/core.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <sys/timex.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
 
 #include "engine/base/errors.h"
 #include "engine/base/log.h"
 #include "engine/base/time.h"
+#include "engine/blob/file_blob_store.h"
+#include "engine/store/sqlite_store.h"
+#include "engine/worker/sandbox.h"
 #include "server/cli/cli.h"
 #include "server/pipeline_files.h"
 #include "server/runtime_setup.h"
@@ -16,20 +27,76 @@ namespace {
 
 constexpr uint64_t kFreeBytesWanted = uint64_t{1} << 30;
 constexpr uint64_t kDescriptorsWanted = 4096;
+constexpr uint64_t kCatalogueBudgetBytes = 1 << 20;
+constexpr int kBlobsPerPage = 1024;
+constexpr int kJobsNamed = 5;                         // per blob
+constexpr TimeMs kClockEarliest = 1'735'689'600'000;  // 2025: this program is younger
+constexpr DurationMs kClockSlack = 60'000;            // between a job's time and ours
 
 class Report {
  public:
-  void good(const std::string& text) { print("ok    " + text + "\n"); }
-  void note(const std::string& text) { print("note  " + text + "\n"); }
-  void bad(const std::string& text) {
-    print(red("mend  ", STDOUT_FILENO) + text + "\n");
-    broken_ = true;
+  void good(const std::string& text) { line("ok    ", text); }
+  void note(const std::string& text) { line("note  ", text); }
+  // `code`: what a server would end with for this; the highest is the verb's.
+  void bad(const std::string& text, int code = kExitFailed) {
+    line(red("mend  ", STDOUT_FILENO), text);
+    code_ = std::max(code_, code);
   }
-  bool broken() const { return broken_; }
+  void bad(const Status& status) {
+    bad(fmt::format("{}: {}", error_code(status.number()), status.message()), exit_code_of(status));
+  }
+  // Shown on a terminal only, until the next line.
+  void progress(const std::string& text) {
+    if (!terminal_) return;
+    fmt::print(stderr, "\r\x1b[K{}", text);
+    std::fflush(stderr);
+    shown_ = !text.empty();
+  }
+  int code() const { return code_; }
 
  private:
-  bool broken_ = false;
+  void line(const std::string& mark, const std::string& text) {
+    if (shown_) progress("");
+    print(mark + text + "\n");
+  }
+  const bool terminal_ = isatty(STDERR_FILENO) == 1;
+  bool shown_ = false;
+  int code_ = kExitDone;
 };
+
+std::string size_text(uint64_t bytes) {
+  return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / (1 << 30));
+}
+
+bool exists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+// `path`, or the nearest directory above it that is there.
+std::string existing_part(const std::string& path) {
+  std::string at = path;
+  while (!exists(at) && at != "/" && at != ".") at = directory_of(at);
+  return at;
+}
+
+// A directory that is there must be writable; one that is not must be possible to make.
+void check_directory(const std::string& what, const std::string& path, int number, Report* report) {
+  const std::string there = existing_part(path);
+  std::error_code error;
+  const bool folder = std::filesystem::is_directory(there, error);
+  if (!folder || access(there.c_str(), W_OK | X_OK) != 0) {
+    const std::string why = folder ? std::generic_category().message(errno) : "not a directory";
+    report->bad(Status::unavailable(
+        number, there == path
+                    ? fmt::format("{} {} cannot be written: {}", what, path, why)
+                    : fmt::format("{} {} cannot be made: {}: {}", what, path, there, why)));
+  } else if (there != path) {
+    report->note(fmt::format("{} {} is absent; `millrace serve` makes it", what, path));
+  } else {
+    report->good(fmt::format("{} {}", what, path));
+  }
+}
 
 void check_limits(const Config& config, Report* report) {
   rlimit files{};
@@ -41,19 +108,38 @@ void check_limits(const Config& config, Report* report) {
     report->good(fmt::format("{} file descriptors", files.rlim_cur));
   }
   struct statvfs disk {};
-  if (statvfs(config.data.c_str(), &disk) == 0) {
+  if (statvfs(existing_part(config.data).c_str(), &disk) == 0) {
     const uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
-    const std::string text =
-        fmt::format("{} free for data in {}",
-                    format_size(static_cast<int64_t>(free_bytes >> 20 << 20)), config.data);
+    const std::string text = fmt::format("{} free for {}", size_text(free_bytes), config.data);
     if (free_bytes < kFreeBytesWanted) {
       report->bad(text + "; make room");
     } else {
       report->good(text);
     }
   }
-  report->good(
-      fmt::format("limits.memory {}", format_size(static_cast<int64_t>(config.memory_bytes_max))));
+  report->good("limits.memory " + size_text(config.memory_bytes_max));
+}
+
+void check_clock(Report* report) {
+  const std::string now = format_time(wall_clock_ms());
+  timex state{};
+  if (wall_clock_ms() < kClockEarliest) {
+    report->bad(fmt::format("the clock says {}; set it, jobs are ordered and removed by it", now));
+  } else if (adjtimex(&state) == TIME_ERROR) {
+    report->note(fmt::format("the clock says {}; nothing here synchronises it", now));
+  } else {
+    report->good("clock " + now);
+  }
+}
+
+void check_sandbox(const Config& config, Report* report) {
+  if (config.thread_isolation) {
+    report->note("workers.isolation is thread: steps run in the server, without a sandbox");
+  } else if (const Status status = try_system_call_lock(); !status.ok()) {
+    report->bad(status);
+  } else {
+    report->good("sandbox of the workers");
+  }
 }
 
 void check_secrets(const Config& config, Report* report) {
@@ -64,17 +150,136 @@ void check_secrets(const Config& config, Report* report) {
     if (secret.ok()) {
       report->good("secret " + reference);
     } else {
-      report->bad(secret.status().message());
+      report->bad(secret.status());
     }
   }
 }
 
-void check_pipelines(const Config& config, const Runtime& runtime, Report* report) {
-  PipelineFiles files(config.pipelines);
-  const PipelineFiles::Loaded loaded = files.load(runtime.catalogue());
-  for (const std::string& error : loaded.errors) report->bad(error);
+void check_plugins(const Config& config, Report* report) {
+  WorkerOptions options;
+  // A secret that cannot be resolved was reported; the plugins are looked at without it.
+  if (auto full = runtime_options(config); full.ok()) options = std::move(full->workers);
+  options.steps_directory = config.steps;
+  options.budget = std::make_shared<ByteBudget>(kCatalogueBudgetBytes);
+  const auto workers =
+      config.thread_isolation ? start_thread_workers(options) : start_process_workers(options);
+  if (!workers.ok()) {
+    report->bad(workers.status());
+    return;
+  }
+  for (const PluginProblem& problem : (*workers)->problems()) {
+    report->bad(fmt::format("{}: {}", error_code(problem.number), problem.message));
+  }
+  const auto catalogue = (*workers)->catalogue();
+  report->good(fmt::format("{} steps from {}", catalogue->steps().size(), config.steps));
+  const PipelineFiles::Loaded loaded = PipelineFiles(config.pipelines).load(catalogue);
+  for (const std::string& error : loaded.errors) report->bad(error, kExitConfig);
   for (const std::string& warning : loaded.warnings) report->note(warning);
   if (loaded.errors.empty()) report->good(fmt::format("{} pipelines", loaded.graphs.size()));
+}
+
+// ---- the store and its blobs
+
+std::string jobs_text(SqliteStore* store, const Digest& digest) {
+  const auto jobs = store->jobs_naming(digest, kJobsNamed + 1);
+  if (!jobs.ok()) return jobs.status().message();
+  std::string out = jobs->size() == 1 ? "job" : "jobs";
+  for (size_t i = 0; i < jobs->size() && i < kJobsNamed; i++) out += " " + (*jobs)[i].text();
+  return jobs->size() > kJobsNamed ? out + " and more" : out;
+}
+
+// Each blob that a record names is read and hashed once, in the order of digests: what has been
+// seen need not be remembered.
+void check_blobs(SqliteStore* store, const std::string& directory, Report* report) {
+  std::unique_ptr<FileBlobStore> blobs;
+  if (exists(directory)) {  // opening would make it
+    auto opened = FileBlobStore::open(directory);
+    if (!opened.ok()) {
+      report->bad(opened.status());
+      return;
+    }
+    blobs = std::move(*opened);
+  }
+  uint64_t seen = 0, broken = 0;
+  Digest last;
+  for (;;) {
+    const auto page = store->blobs_after(last, kBlobsPerPage);
+    if (!page.ok()) {
+      report->bad(page.status());
+      return;
+    }
+    for (const Digest& digest : *page) {
+      const Status status = blobs == nullptr ? Status::not_found(errors::kBlobUnknown, "")
+                                             : blobs->read(digest, /*verify=*/true).status();
+      seen++;
+      if (!status.ok()) {
+        broken++;
+        const bool gone = status.number() == errors::kBlobUnknown;
+        report->bad(fmt::format(
+            "{}: {}; named by {}", error_code(gone ? errors::kBlobMissing : status.number()),
+            gone ? fmt::format("the blob {} is missing from {}", digest.text(), directory)
+                 : status.message(),
+            jobs_text(store, digest)));
+      }
+      report->progress(fmt::format("{} blobs", seen));
+    }
+    if (page->empty()) break;
+    last = page->back();
+  }
+  if (broken == 0) report->good(fmt::format("{} blobs", seen));
+  if (broken > 0) report->note(fmt::format("{} of {} blobs are missing or altered", broken, seen));
+}
+
+void check_newest_job(SqliteStore* store, Report* report) {
+  const auto newest = store->list({}, "", 1);
+  if (!newest.ok()) {
+    report->bad(newest.status());
+  } else if (!newest->jobs.empty() && newest->jobs[0].created_at > wall_clock_ms() + kClockSlack) {
+    report->bad(fmt::format("job {} is of {}, which is yet to come: the clock was set back",
+                            newest->jobs[0].id().text(), format_time(newest->jobs[0].created_at)));
+  }
+}
+
+void check_store(const Config& config, Report* report) {
+  check_directory("data", config.data, errors::kStoreOpen, report);
+  // What is inside of a directory that is absent is absent: said once is enough.
+  const auto check_part = [&config, report](const std::string& what, const std::string& directory,
+                                            int number) {
+    if (exists(config.data) || !(directory + "/").starts_with(config.data + "/")) {
+      check_directory(what, directory, number, report);
+    }
+  };
+  for (const NamedStore& store : config.stores) {
+    check_part("stores." + store.name, store.directory, errors::kStoreOpen);
+  }
+  const auto blobs = blobs_path(config.blobs, config.data);
+  const auto path = store_path(config.store, config.data);
+  for (const auto* one : {&blobs, &path}) {
+    if (!one->ok()) report->bad(one->status());
+  }
+  if (blobs.ok()) check_part("blobs", *blobs, errors::kBlobWrite);
+  if (!path.ok()) return;
+  if (!exists(*path)) {
+    if (directory_of(*path) != config.data) {
+      check_part("store", directory_of(*path), errors::kStoreOpen);
+    }
+    report->note(fmt::format("no store at {} yet; `millrace serve` makes it", *path));
+    return;
+  }
+  SqliteOptions options;
+  options.path = *path;
+  const auto store = open_sqlite_store(options);
+  if (!store.ok() && store.status().number() == errors::kStoreLocked) {
+    const std::string& message = store.status().message();
+    report->note(fmt::format("{}: its jobs and blobs are checked when no server runs",
+                             message.substr(0, message.find(';'))));
+  } else if (!store.ok()) {
+    report->bad(store.status());
+  } else {
+    report->good("store " + *path);
+    check_newest_job(store->get(), report);
+    if (blobs.ok()) check_blobs(store->get(), *blobs, report);
+  }
 }
 
 }  // namespace
@@ -86,21 +291,12 @@ int run_doctor(const ConfigArguments& arguments) {
   Report report;
   report.good("configuration");
   check_secrets(config, &report);
-  auto runtime = open_runtime(config);
-  if (!runtime.ok()) {
-    report.bad(
-        fmt::format("{}: {}", error_code(runtime.status().number()), runtime.status().message()));
-    return exit_code_of(runtime.status());
-  }
-  report.good("store and blobs");
-  for (const PluginProblem& problem : (*runtime)->plugin_problems()) {
-    report.bad(fmt::format("{}: {}", error_code(problem.number), problem.message));
-  }
-  report.good(
-      fmt::format("{} steps from {}", (*runtime)->catalogue()->steps().size(), config.steps));
-  check_pipelines(config, **runtime, &report);
   check_limits(config, &report);
-  return report.broken() ? kExitFailed : kExitDone;
+  check_clock(&report);
+  check_sandbox(config, &report);  // forks: before there are threads
+  check_plugins(config, &report);  // before the store: its processes must not inherit the lock
+  check_store(config, &report);
+  return report.code();
 }
 
 }  // namespace millrace
