@@ -17,7 +17,7 @@ constexpr uint64_t kPartBytesMax = 2000;
 
 std::string read(std::string_view body, size_t piece) {
   MultipartReader reader("b");
-  reader.limit_of = [](const Part&) { return Result<uint64_t>(kPartBytesMax); };
+  reader.limit_of = [](Part*, uint64_t) { return Result<uint64_t>(kPartBytesMax); };
   reader.too_large = [](const Part& part, uint64_t) {
     return Status::invalid(errors::kBodyTooLarge, part.name);
   };
