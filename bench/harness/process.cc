@@ -85,7 +85,7 @@ uint64_t field_sum(const std::string& text, const std::string& name) {
 
 }  // namespace
 
-ServerProcess::ServerProcess(const ServerSettings& settings) {
+ServerProcess::ServerProcess(const ServerSettings& settings, May may) {
   log_path_ = settings.data + ".log";
   const int log = ::open(log_path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (log < 0) die("cannot write " + log_path_);
@@ -126,6 +126,7 @@ ServerProcess::ServerProcess(const ServerSettings& settings) {
     int status = 0;
     if (::waitpid(pid_, &status, WNOHANG) == pid_) {
       pid_ = -1;
+      if (may == May::kDie) break;
       die("the server ended before it was ready:\n" + text);
     }
     if (now_seconds() - started > kReadySeconds) die("the server was not ready in time:\n" + text);
@@ -133,6 +134,13 @@ ServerProcess::ServerProcess(const ServerSettings& settings) {
     ::nanosleep(&pause, nullptr);
   }
   ::close(log);
+}
+
+bool ServerProcess::running() const {
+  siginfo_t ended{};
+  return pid_ > 0 &&
+         ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         ended.si_pid == 0;
 }
 
 ServerProcess::~ServerProcess() {

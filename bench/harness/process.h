@@ -23,15 +23,17 @@ struct ServerSettings {
 
 class ServerProcess {
  public:
+  enum class May { kDie, kNotDie };
   // Starts it and waits for its ready line. Ends this program with a message when it does not come
-  // within 30 s.
-  explicit ServerProcess(const ServerSettings& settings);
+  // within 30 s, or the server ends; one that may die has port 0 then.
+  explicit ServerProcess(const ServerSettings& settings, May may = May::kNotDie);
   ~ServerProcess();  // kills what still runs
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
 
   uint16_t port() const { return port_; }
   pid_t pid() const { return pid_; }
+  bool running() const;  // false: it has ended, and was not waited for
   double seconds_to_ready() const { return seconds_to_ready_; }
   void kill();                     // SIGKILL, and waits for it
   int stop();                      // SIGTERM, waits; its exit code, 128 + signal when it was killed

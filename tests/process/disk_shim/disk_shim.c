@@ -1,0 +1,456 @@
+/* disk_shim.so, for LD_PRELOAD: writes a journal of what is done to the files below a directory,
+ * and cuts the power or lets a call fail at a chosen point of it.
+ *
+ * DISK_SHIM=FILE:DIRECTORY names the file that is shared with the test (control.h) and the
+ * directory. The file is mapped once: workers that are forked later may open nothing. The
+ * environment is handed on to the processes that the server spawns. Once the power is off, every
+ * call here waits for the end, in all processes, so that the journal ends at one point. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "control.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define REAL(name) ((__typeof__(&name))real(#name))
+
+static struct disk_control* control;
+static char root[PATH_MAX], setting[PATH_MAX * 2];
+static _Atomic uint64_t sync_count;
+
+static void* real(const char* name) {
+  return dlsym(RTLD_NEXT, name);
+}
+
+__attribute__((constructor)) static void open_control(void) {
+  const char* given = getenv("DISK_SHIM");
+  if (given == NULL) return;
+  snprintf(setting, sizeof setting, "%s", given);
+  char path[PATH_MAX + 16];
+  const char* colon = strchr(given, ':');
+  if (colon == NULL || colon - given >= PATH_MAX) abort();
+  snprintf(path, sizeof path, "%.*s", (int)(colon - given), given);
+  snprintf(root, sizeof root, "%s", colon + 1);
+  const int fd = ((int (*)(const char*, int, ...))real("open"))(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) abort();
+  control = mmap(NULL, DISK_FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (control == MAP_FAILED) abort();
+  close(fd);
+  if (control->server == 0) control->server = getpid();
+}
+
+/* ---- points */
+
+static void wait_for_the_end(void) {
+  for (;;) pause();
+}
+
+/* A point before (behind = 0) or behind a call. Nonzero: the call is to fail with this errno. */
+static int point(int kind, int behind) {
+  if (control == NULL) return 0;
+  if (__atomic_load_n(&control->dead, __ATOMIC_SEQ_CST)) wait_for_the_end();
+  if (!behind) __atomic_fetch_add(&control->points[kind], 1, __ATOMIC_RELAXED);
+  const int deed = __atomic_load_n(&control->deed, __ATOMIC_SEQ_CST);
+  if (deed == DISK_NOTHING || (control->kind >= 0 && control->kind != kind)) return 0;
+  if (deed == DISK_FAIL && behind) return 0;
+  const int left = __atomic_sub_fetch(&control->countdown, 1, __ATOMIC_SEQ_CST);
+  if (left > 0) return 0;
+  if (deed == DISK_FAIL) {
+    if (left <= -control->times) return 0;
+    control->fatal = kind;
+    return control->error;
+  }
+  if (left < 0) wait_for_the_end(); /* another process is ending it */
+  control->fatal = kind + (behind ? DISK_KINDS : 0);
+  __atomic_store_n(&control->dead, 1, __ATOMIC_SEQ_CST);
+  kill(control->server, SIGKILL);
+  wait_for_the_end();
+  return 0;
+}
+
+/* ---- the journal */
+
+static int below(const char* path) {
+  const size_t size = strlen(root);
+  return strncmp(path, root, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+/* The absolute path that `name` means from `directory`; empty when it is not below the root. */
+static void locate(int directory, const char* name, char* out) {
+  char base[PATH_MAX] = "", link[64];
+  out[0] = '\0';
+  if (control == NULL) return;
+  if (name[0] != '/') {
+    snprintf(link, sizeof link, directory == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d",
+             directory);
+    const ssize_t got = readlink(link, base, sizeof base - 1);
+    if (got <= 0) return;
+    base[got] = '\0';
+  }
+  char path[PATH_MAX];
+  if (snprintf(path, sizeof path, "%s%s%s", base, base[0] ? "/" : "", name) >= (int)sizeof path)
+    return;
+  if (below(path)) strcpy(out, path);
+}
+
+/* The inode behind `fd` when it is a file or directory below the root, else 0; its path in `path`.
+ */
+static uint64_t inode_of(int fd, char* path, int* is_directory) {
+  struct stat status;
+  if (control == NULL || fstat(fd, &status) != 0) return 0;
+  if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return 0;
+  char link[64];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t got = readlink(link, path, PATH_MAX - 1);
+  if (got <= 0) return 0;
+  path[got] = '\0';
+  if (!below(path)) return 0;
+  *is_directory = S_ISDIR(status.st_mode);
+  return status.st_ino;
+}
+
+static void note_entry(uint32_t op, uint64_t file, uint64_t offset, const char* path,
+                       const char* path2, const void* data, size_t size) {
+  const struct disk_entry entry = {
+      op, (uint32_t)strlen(path), (uint32_t)strlen(path2), (uint32_t)size, file, offset};
+  const size_t bytes = sizeof entry + entry.path_bytes + entry.path2_bytes + size;
+  const int32_t self = getpid();
+  for (int32_t holder = 0; !__atomic_compare_exchange_n(&control->lock, &holder, self, 0,
+                                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);) {
+    /* A worker may have been killed with the lock; its entry was not counted yet. */
+    if (holder != self && kill(holder, 0) != 0 && errno == ESRCH) {
+      __atomic_compare_exchange_n(&control->lock, &holder, 0, 0, __ATOMIC_SEQ_CST,
+                                  __ATOMIC_SEQ_CST);
+    }
+    sched_yield();
+    holder = 0;
+  }
+  char* at = (char*)control + DISK_JOURNAL_AT + control->journal_bytes;
+  if (DISK_JOURNAL_AT + control->journal_bytes + bytes > DISK_FILE_BYTES) abort();
+  memcpy(at, &entry, sizeof entry);
+  at += sizeof entry;
+  memcpy(at, path, entry.path_bytes);
+  at += entry.path_bytes;
+  memcpy(at, path2, entry.path2_bytes);
+  at += entry.path2_bytes;
+  if (size > 0) memcpy(at, data, size);
+  __atomic_fetch_add(&control->journal_bytes, bytes, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&control->lock, 0, __ATOMIC_SEQ_CST);
+}
+
+/* errno stays as the call left it. */
+static void note(uint32_t op, uint64_t file, uint64_t offset, const char* path, const char* path2,
+                 const void* data, size_t size) {
+  const int saved = errno;
+  note_entry(op, file, offset, path, path2, data, size);
+  errno = saved;
+}
+
+static void note_written(int fd, const void* data, ssize_t size, off_t offset) {
+  char path[PATH_MAX];
+  int is_directory = 0;
+  if (size <= 0) return;
+  const uint64_t file = inode_of(fd, path, &is_directory);
+  if (file == 0) return;
+  if (offset < 0) offset = lseek(fd, 0, SEEK_CUR) - size;
+  note(DISK_WRITTEN, file, (uint64_t)offset, "", "", data, (size_t)size);
+}
+
+static int ours(int fd) {
+  char path[PATH_MAX];
+  int is_directory = 0;
+  return inode_of(fd, path, &is_directory) != 0;
+}
+
+/* ---- opening */
+
+typedef int (*open_fn)(const char*, int, ...);
+typedef int (*openat_fn)(int, const char*, int, ...);
+
+static int open_any(int directory, const char* name, int flags, mode_t mode) {
+  openat_fn call = (openat_fn)real("openat");
+  const int unnamed = (flags & O_TMPFILE) == O_TMPFILE;
+  char path[PATH_MAX];
+  if (control == NULL || !((flags & O_CREAT) || unnamed)) return call(directory, name, flags, mode);
+  locate(directory, name, path);
+  const int had = path[0] == '\0' || (!unnamed && access(path, F_OK) == 0);
+  const int fd = call(directory, name, flags, mode);
+  struct stat status;
+  if (fd >= 0 && !had && fstat(fd, &status) == 0)
+    note(DISK_CREATED, status.st_ino, 0, unnamed ? "" : path, "", NULL, 0);
+  if (fd >= 0 && had && path[0] && (flags & O_TRUNC) && fstat(fd, &status) == 0)
+    note(DISK_TRUNCATED, status.st_ino, 0, "", "", NULL, 0);
+  return fd;
+}
+
+#define MODE(last)                                             \
+  mode_t mode = 0;                                             \
+  if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) { \
+    va_list list;                                              \
+    va_start(list, last);                                      \
+    mode = va_arg(list, mode_t);                               \
+    va_end(list);                                              \
+  }
+EXPORT int open(const char* name, int flags, ...) {
+  MODE(flags) return open_any(AT_FDCWD, name, flags, mode);
+}
+EXPORT int open64(const char* name, int flags, ...) {
+  MODE(flags) return open_any(AT_FDCWD, name, flags, mode);
+}
+EXPORT int openat(int directory, const char* name, int flags, ...) {
+  MODE(flags) return open_any(directory, name, flags, mode);
+}
+EXPORT int openat64(int directory, const char* name, int flags, ...) {
+  MODE(flags) return open_any(directory, name, flags, mode);
+}
+EXPORT int __open_2(const char* name, int flags) {
+  return open_any(AT_FDCWD, name, flags, 0);
+}
+EXPORT int __open64_2(const char* name, int flags) {
+  return open_any(AT_FDCWD, name, flags, 0);
+}
+EXPORT int __openat_2(int directory, const char* name, int flags) {
+  return open_any(directory, name, flags, 0);
+}
+EXPORT int __openat64_2(int directory, const char* name, int flags) {
+  return open_any(directory, name, flags, 0);
+}
+
+/* ---- writing */
+
+static int before_write(int fd) {
+  if (!ours(fd)) return 0;
+  const int error = point(DISK_WRITE, 0);
+  if (error != 0) errno = error;
+  return error;
+}
+
+static int is_network(int fd) {
+  struct stat status;
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  if (control == NULL || fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) return 0;
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_INET;
+}
+
+EXPORT ssize_t write(int fd, const void *data, size_t size) {
+  if (control != NULL && before_write(fd) != 0) return -1;
+  const int network = is_network(fd);
+  if (network) point(DISK_SEND, 0);
+  const ssize_t done = ((ssize_t(*)(int, const void *, size_t))real("write"))(fd, data, size);
+  if (network) {
+    point(DISK_SEND, 1);
+  } else if (control != NULL) {
+    note_written(fd, data, done, -1);
+  }
+  return done;
+}
+EXPORT ssize_t writev(int fd, const struct iovec *parts, int count) {
+  const int network = is_network(fd);
+  if (network) point(DISK_SEND, 0);
+  const ssize_t done = ((ssize_t(*)(int, const struct iovec *, int))real("writev"))(fd, parts, count);
+  if (network) point(DISK_SEND, 1);
+  return done;
+}
+static ssize_t pwrite_any(int fd, const void* data, size_t size, off_t offset) {
+  if (control != NULL && before_write(fd) != 0) return -1;
+  const ssize_t done =
+      ((ssize_t(*)(int, const void*, size_t, off_t))real("pwrite"))(fd, data, size, offset);
+  if (control != NULL) note_written(fd, data, done, offset);
+  return done;
+}
+EXPORT ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
+  return pwrite_any(fd, data, size, offset);
+}
+EXPORT ssize_t pwrite64(int fd, const void* data, size_t size, off_t offset) {
+  return pwrite_any(fd, data, size, offset);
+}
+
+static int resize(int fd, off_t size, uint32_t op, int done) {
+  char path[PATH_MAX];
+  int is_directory = 0;
+  const uint64_t file = done == 0 ? inode_of(fd, path, &is_directory) : 0;
+  if (file != 0) note(op, file, (uint64_t)size, "", "", NULL, 0);
+  return done;
+}
+EXPORT int ftruncate(int fd, off_t size) {
+  return resize(fd, size, DISK_TRUNCATED, ((int (*)(int, off_t))real("ftruncate"))(fd, size));
+}
+EXPORT int ftruncate64(int fd, off_t size) {
+  return ftruncate(fd, size);
+}
+EXPORT int posix_fallocate(int fd, off_t offset, off_t size) {
+  return resize(fd, offset + size, DISK_GROWN,
+                ((int (*)(int, off_t, off_t))real("posix_fallocate"))(fd, offset, size));
+}
+EXPORT int posix_fallocate64(int fd, off_t offset, off_t size) {
+  return posix_fallocate(fd, offset, size);
+}
+
+/* ---- syncing */
+
+static int sync_any(int fd, const char* name) {
+  int (*call)(int) = (int (*)(int))real(name);
+  char path[PATH_MAX];
+  int is_directory = 0;
+  const uint64_t file = control != NULL ? inode_of(fd, path, &is_directory) : 0;
+  if (file == 0) return call(fd);
+  const int error = point(DISK_SYNC, 0);
+  if (error != 0) {
+    errno = error;
+    return -1;
+  }
+  const uint64_t pair = (uint64_t)getpid() << 32 | atomic_fetch_add(&sync_count, 1);
+  const char* folder = is_directory ? path : "";
+  note(DISK_SYNC_BEGUN, file, pair, folder, "", NULL, 0);
+  const int done = call(fd);
+  if (done == 0) note(DISK_SYNCED, file, pair, folder, "", NULL, 0);
+  point(DISK_SYNC, 1);
+  return done;
+}
+EXPORT int fsync(int fd) {
+  return sync_any(fd, "fsync");
+}
+EXPORT int fdatasync(int fd) {
+  return sync_any(fd, "fdatasync");
+}
+
+/* ---- names */
+
+static int rename_any(int from_dir, const char* from, int to_dir, const char* to, unsigned flags) {
+  char path[PATH_MAX], path2[PATH_MAX];
+  locate(from_dir, from, path);
+  locate(to_dir, to, path2);
+  const int seen = path[0] && path2[0];
+  if (seen) {
+    const int error = point(DISK_RENAME, 0);
+    if (error != 0) {
+      errno = error;
+      return -1;
+    }
+  }
+  const int done = ((int (*)(int, const char*, int, const char*, unsigned))real("renameat2"))(
+      from_dir, from, to_dir, to, flags);
+  if (!seen) return done;
+  if (done == 0)
+    note(flags & RENAME_EXCHANGE ? DISK_EXCHANGED : DISK_RENAMED, 0, 0, path, path2, NULL, 0);
+  point(DISK_RENAME, 1);
+  return done;
+}
+EXPORT int rename(const char* from, const char* to) {
+  return rename_any(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+EXPORT int renameat(int from_dir, const char* from, int to_dir, const char* to) {
+  return rename_any(from_dir, from, to_dir, to, 0);
+}
+EXPORT int renameat2(int from_dir, const char* from, int to_dir, const char* to, unsigned flags) {
+  return rename_any(from_dir, from, to_dir, to, flags);
+}
+
+EXPORT int linkat(int from_dir, const char* from, int to_dir, const char* to, int flags) {
+  char path[PATH_MAX];
+  locate(to_dir, to, path);
+  if (path[0]) {
+    const int error = point(DISK_LINK, 0);
+    if (error != 0) {
+      errno = error;
+      return -1;
+    }
+  }
+  const int done = ((int (*)(int, const char*, int, const char*, int))real("linkat"))(
+      from_dir, from, to_dir, to, flags);
+  struct stat status;
+  if (!path[0]) return done;
+  if (done == 0 && stat(path, &status) == 0) note(DISK_LINKED, status.st_ino, 0, path, "", NULL, 0);
+  point(DISK_LINK, 1);
+  return done;
+}
+EXPORT int link(const char* from, const char* to) {
+  return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+static int unlink_any(int directory, const char* name, int flags) {
+  char path[PATH_MAX];
+  locate(directory, name, path);
+  if (path[0]) {
+    const int error = point(DISK_UNLINK, 0);
+    if (error != 0) {
+      errno = error;
+      return -1;
+    }
+  }
+  const int done = ((int (*)(int, const char*, int))real("unlinkat"))(directory, name, flags);
+  if (!path[0]) return done;
+  if (done == 0) note(DISK_UNLINKED, 0, 0, path, "", NULL, 0);
+  point(DISK_UNLINK, 1);
+  return done;
+}
+EXPORT int unlink(const char* name) {
+  return unlink_any(AT_FDCWD, name, 0);
+}
+EXPORT int unlinkat(int directory, const char* name, int flags) {
+  return unlink_any(directory, name, flags);
+}
+EXPORT int rmdir(const char* name) {
+  return unlink_any(AT_FDCWD, name, AT_REMOVEDIR);
+}
+
+EXPORT int mkdirat(int directory, const char* name, mode_t mode) {
+  char path[PATH_MAX];
+  locate(directory, name, path);
+  const int done = ((int (*)(int, const char*, mode_t))real("mkdirat"))(directory, name, mode);
+  if (done == 0 && path[0]) note(DISK_MADE_DIR, 0, 0, path, "", NULL, 0);
+  return done;
+}
+EXPORT int mkdir(const char* name, mode_t mode) {
+  return mkdirat(AT_FDCWD, name, mode);
+}
+
+/* ---- what the outside sees */
+
+EXPORT ssize_t send(int fd, const void* data, size_t size, int flags) {
+  const int network = is_network(fd);
+  if (network) point(DISK_SEND, 0);
+  const ssize_t done =
+      ((ssize_t(*)(int, const void*, size_t, int))real("send"))(fd, data, size, flags);
+  if (network) point(DISK_SEND, 1);
+  return done;
+}
+
+/* The workers' template is spawned with an environment of its own. */
+EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
+                       const posix_spawnattr_t* attributes, char* const arguments[],
+                       char* const environment[]) {
+  char* variables[64];
+  static char preload[PATH_MAX], shim[sizeof setting + 16];
+  int count = 0;
+  while (environment[count] != NULL && count < 60) {
+    variables[count] = environment[count];
+    count++;
+  }
+  if (control != NULL) {
+    snprintf(preload, sizeof preload, "LD_PRELOAD=%s", getenv("LD_PRELOAD"));
+    snprintf(shim, sizeof shim, "DISK_SHIM=%s", setting);
+    variables[count++] = preload;
+    variables[count++] = shim;
+  }
+  variables[count] = NULL;
+  return ((int (*)(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
+                   char* const[], char* const[]))real("posix_spawn"))(
+      pid, path, actions, attributes, arguments, variables);
+}
