@@ -93,6 +93,8 @@ class PipelineReader {
   std::optional<Template> read_expression(const YamlNode& node, size_t from, size_t length,
                                           const Slot& slot);
   std::optional<Template> read_text(const YamlNode& node, const Slot& slot);
+  bool open_parts(const YamlNode& node, const Slot& slot, Type::Kind kind, Template* made,
+                  Slot* part);
   std::optional<Template> read_list(const YamlNode& node, const Slot& slot);
   std::optional<Template> read_members(const YamlNode& node, const Slot& slot);
   Span expression_span(const YamlNode& node, size_t from, size_t length) const;

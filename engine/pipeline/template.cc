@@ -210,21 +210,31 @@ std::optional<Template> PipelineReader::read_text(const YamlNode& node, const Sl
   return ok ? std::optional(std::move(made)) : std::nullopt;
 }
 
-std::optional<Template> PipelineReader::read_list(const YamlNode& node, const Slot& slot) {
-  const Type json = simple_type(Kind::kJson);
+// What a list and a map share: `made` gets its kind and type, `part` is where each part stands.
+bool PipelineReader::open_parts(const YamlNode& node, const Slot& slot, Type::Kind kind,
+                                Template* made, Slot* part) {
+  static const Type json = simple_type(Kind::kJson);
+  const bool list = kind == Kind::kList;
   const Type& type = slot.wanted == nullptr ? json : *slot.wanted;
-  if (type.kind != Kind::kList && type.kind != Kind::kJson) {
-    error(errors::kTypeMismatch, node.span,
-          fmt::format("{} is {}, this is a list", slot.what, plain_text(type)));
-    return std::nullopt;
+  if (type.kind != kind && type.kind != Kind::kJson) {
+    error(
+        errors::kTypeMismatch, node.span,
+        fmt::format("{} is {}, this is a {}", slot.what, plain_text(type), list ? "list" : "map"));
+    return false;
   }
-  Slot element = slot;
-  element.wanted = type.kind == Kind::kList ? type.element.get() : &json;
-  element.inside = true;
-  element.port = nullptr;
+  made->kind = list ? Template::Kind::kList : Template::Kind::kMap;
+  made->type = type;
+  *part = slot;
+  part->wanted = type.kind == kind ? type.element.get() : &json;
+  part->inside = true;
+  part->port = nullptr;
+  return true;
+}
+
+std::optional<Template> PipelineReader::read_list(const YamlNode& node, const Slot& slot) {
   Template made;
-  made.kind = Template::Kind::kList;
-  made.type = type;
+  Slot element;
+  if (!open_parts(node, slot, Kind::kList, &made, &element)) return std::nullopt;
   bool ok = true;
   for (const uint32_t child : node.content) {
     auto part = read_template(document_.at(child), element);
@@ -235,24 +245,13 @@ std::optional<Template> PipelineReader::read_list(const YamlNode& node, const Sl
   if (!all_constant(made)) return made;
   Value::List list;
   for (Template& part : made.parts) list.push_back(std::move(part.constant));
-  return constant_template(Value(std::move(list)), type);
+  return constant_template(Value(std::move(list)), made.type);
 }
 
 std::optional<Template> PipelineReader::read_members(const YamlNode& node, const Slot& slot) {
-  const Type json = simple_type(Kind::kJson);
-  const Type& type = slot.wanted == nullptr ? json : *slot.wanted;
-  if (type.kind != Kind::kMap && type.kind != Kind::kJson) {
-    error(errors::kTypeMismatch, node.span,
-          fmt::format("{} is {}, this is a map", slot.what, plain_text(type)));
-    return std::nullopt;
-  }
-  Slot member = slot;
-  member.wanted = type.kind == Kind::kMap ? type.element.get() : &json;
-  member.inside = true;
-  member.port = nullptr;
   Template made;
-  made.kind = Template::Kind::kMap;
-  made.type = type;
+  Slot member;
+  if (!open_parts(node, slot, Kind::kMap, &made, &member)) return std::nullopt;
   bool ok = true;
   for (const Field& field : all_fields(node, slot.what)) {
     member.what = fmt::format("'{}' in {}", field.name, slot.what);
@@ -267,7 +266,7 @@ std::optional<Template> PipelineReader::read_members(const YamlNode& node, const
   Value::Map map;
   for (size_t i = 0; i < made.parts.size(); i++)
     map.emplace(made.names[i], std::move(made.parts[i].constant));
-  return constant_template(Value(std::move(map)), type);
+  return constant_template(Value(std::move(map)), made.type);
 }
 
 }  // namespace millrace
