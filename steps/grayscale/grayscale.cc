@@ -2,8 +2,7 @@
 // not be lost.
 //
 // This file declares the step and chooses the path; README.md has the definitions.
-#include <exception>
-
+#include "steps/common/image_step.h"
 #include "steps/common/step_call.h"
 #include "steps/common/vips/vips_start.h"
 #include "steps/grayscale/job.h"
@@ -80,7 +79,7 @@ int32_t finish(const Job& job) {
 }
 
 int32_t run(const mr_call* call) {
-  try {
+  return run_guarded(call, [call] {
     Job job;
     job.call = call;
     job.file = view_of(call->inputs[0]);
@@ -88,9 +87,7 @@ int32_t run(const mr_call* call) {
     if (!problem) problem = make_gray(&job);
     if (job.cancelled) return MR_CANCELLED;
     return problem ? fail_step(call, problem) : finish(job);
-  } catch (const std::exception& error) {  // out of memory is all that is left
-    return call->host->fail(call, "too_large", error.what());
-  }
+  });
 }
 
 constexpr mr_port kInputs[] = {
@@ -139,57 +136,22 @@ constexpr mr_port kResults[] = {
      .doc = "jpg, png, gif, webp or tiff."},
     {.size = sizeof(mr_port), .name = "media_type", .type = "string", .doc = "Such as image/jpeg."},
 };
-constexpr mr_reason kReasons[] = {
-    {sizeof(mr_reason), "not_an_image", "The bytes are no image; send an image.", 0},
-    {sizeof(mr_reason), "unsupported",
-     "An image of a kind that cannot be made gray here; the message says which and what to do.", 0},
-    {sizeof(mr_reason), "truncated", "The file is shorter than it says; send the whole file.", 0},
-    {sizeof(mr_reason), "corrupt",
-     "The picture data cannot be decoded; send it again from the original.", 0},
-    {sizeof(mr_reason), "too_many_pixels",
-     "More pixels than limits.pixels over all frames; send a smaller image.", 0},
-    {sizeof(mr_reason), "too_many_frames", "More than 10000 frames or pages; send fewer.", 0},
-    {sizeof(mr_reason), "too_large", "Not enough memory for this image; send a smaller one.", 0},
-};
-
-const mr_step kGrayscale = {
-    .size = sizeof(mr_step),
+constexpr mr_step kGrayscale = declare_step({
     .name = "grayscale",
-    .major = 1,
-    .minor = 0,
-    .effect = MR_PURE,
-    .lane = MR_LANE_CPU,
-    .doc =
-        "Makes an image gray and leaves it what it is: format, size, depth, frames, orientation "
-        "and alpha stay. A YCbCr JPEG "
-        "loses its chroma without being decoded, so its luma is bit for bit the original's.",
+    .doc = "Makes an image gray and leaves it what it is: format, size, depth, frames, orientation "
+           "and alpha stay. A YCbCr JPEG "
+           "loses its chroma without being decoded, so its luma is bit for bit the original's.",
     .inputs = kInputs,
-    .input_count = 1,
     .params = kParams,
-    .param_count = sizeof kParams / sizeof *kParams,
     .outputs = kOutputs,
-    .output_count = 1,
     .results = kResults,
-    .result_count = sizeof kResults / sizeof *kResults,
-    .reasons = kReasons,
-    .reason_count = sizeof kReasons / sizeof *kReasons,
-    .settings = nullptr,
     .run = run,
-};
-const mr_step* const kSteps[] = {&kGrayscale};
+});
+constexpr const mr_step* kSteps[] = {&kGrayscale};
 
 }  // namespace
 }  // namespace millrace
 
 extern "C" MR_EXPORT const mr_plugin mr_plugin_v1;
-const mr_plugin mr_plugin_v1 = {
-    .size = sizeof(mr_plugin),
-    .abi_major = MR_ABI_MAJOR,
-    .abi_minor = MR_ABI_MINOR,
-    .name = "grayscale",
-    .version = "1.0.0",
-    .steps = millrace::kSteps,
-    .step_count = 1,
-    .load = millrace::start_vips,
-    .start = nullptr,
-};
+const mr_plugin mr_plugin_v1 =
+    millrace::declare_plugin("grayscale", millrace::kSteps, millrace::start_vips);

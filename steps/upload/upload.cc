@@ -1,8 +1,7 @@
 // upload: says what an image truly is, and refuses what is none, before anything is decoded.
 //
 // The bytes are passed on untouched. No codec is linked: steps/common walks the container.
-#include <exception>
-
+#include "steps/common/image_step.h"
 #include "steps/common/step_call.h"
 
 namespace millrace {
@@ -39,13 +38,11 @@ int32_t describe(const mr_call* call, const ImageHeader& header) {
 }
 
 int32_t run(const mr_call* call) {
-  try {
+  return run_guarded(call, [call] {
     ImageHeader header;
     const Problem problem = probe_image(view_of(call->inputs[0]), limits_of(call), &header);
     return problem ? fail_step(call, problem) : describe(call, header);
-  } catch (const std::exception& error) {  // out of memory is all that is left
-    return call->host->fail(call, "too_large", error.what());
-  }
+  });
 }
 
 constexpr mr_port kInputs[] = {
@@ -87,59 +84,21 @@ constexpr mr_port kResults[] = {
      .type = "string",
      .doc = "gray, rgb, cmyk, palette, lab or other."},
 };
-constexpr mr_reason kReasons[] = {
-    {sizeof(mr_reason), "not_an_image", "The bytes are no image of any kind; send an image.", 0},
-    {sizeof(mr_reason), "unsupported",
-     "An image, but of a kind that is not taken; send JPEG, PNG, WebP, GIF or TIFF.", 0},
-    {sizeof(mr_reason), "truncated", "The file is shorter than it says; send the whole file.", 0},
-    {sizeof(mr_reason), "corrupt",
-     "The file's structure is damaged; send it again from the original.", 0},
-    {sizeof(mr_reason), "too_many_pixels",
-     "All frames together have more pixels than limits.pixels, or a side is absurd; send a smaller "
-     "image.",
-     0},
-    {sizeof(mr_reason), "too_many_frames", "More than 10000 frames or pages; send fewer.", 0},
-    {sizeof(mr_reason), "too_large", "Not enough memory to look at it; send a smaller image.", 0},
-};
-
-const mr_step kUpload = {
-    .size = sizeof(mr_step),
+constexpr mr_step kUpload = declare_step({
     .name = "upload",
-    .major = 1,
-    .minor = 0,
-    .effect = MR_PURE,
-    .lane = MR_LANE_CPU,
-    .doc =
-        "Says what the bytes truly are (type by content, size, orientation, pages, colour) and "
-        "refuses what is no image, is cut "
-        "off, damaged or too large, before anything is decoded. Passes the bytes on untouched.",
+    .doc = "Says what the bytes truly are (type by content, size, orientation, pages, colour) and "
+           "refuses what is no image, is cut "
+           "off, damaged or too large, before anything is decoded. Passes the bytes on untouched.",
     .inputs = kInputs,
-    .input_count = 1,
-    .params = nullptr,
-    .param_count = 0,
+    .params = {},
     .outputs = kOutputs,
-    .output_count = 1,
     .results = kResults,
-    .result_count = sizeof kResults / sizeof *kResults,
-    .reasons = kReasons,
-    .reason_count = sizeof kReasons / sizeof *kReasons,
-    .settings = nullptr,
     .run = run,
-};
-const mr_step* const kSteps[] = {&kUpload};
+});
+constexpr const mr_step* kSteps[] = {&kUpload};
 
 }  // namespace
 }  // namespace millrace
 
 extern "C" MR_EXPORT const mr_plugin mr_plugin_v1;
-const mr_plugin mr_plugin_v1 = {
-    .size = sizeof(mr_plugin),
-    .abi_major = MR_ABI_MAJOR,
-    .abi_minor = MR_ABI_MINOR,
-    .name = "upload",
-    .version = "1.0.0",
-    .steps = millrace::kSteps,
-    .step_count = 1,
-    .load = nullptr,
-    .start = nullptr,
-};
+const mr_plugin mr_plugin_v1 = millrace::declare_plugin("upload", millrace::kSteps, nullptr);
