@@ -17,13 +17,15 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "demo/client.h"
+#include "bench/harness/process.h"
+#include "bench/harness/receiver.h"
 #include "demo/jpeg_header.h"
-#include "demo/server_process.h"
-#include "demo/webhook_receiver.h"
+#include "demo/signature.h"
+#include "server/cli/client.h"
 
 namespace millrace::demo {
 namespace {
@@ -32,6 +34,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kSecretVariable = "DEMO_WEBHOOK_SECRET";
+constexpr double kWebhookSeconds = 10;
 
 template <typename... Arguments>
 void say(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
@@ -65,6 +68,7 @@ class Demo {
   bool check_end();
   bool receive_webhook();
   bool verify_result();
+  std::optional<std::string> expect(const std::string& what, int status, Result<HttpReply> reply);
   bool fail(const std::string& problem) {
     problem_ = problem;
     return false;
@@ -75,9 +79,12 @@ class Demo {
   const std::string secret_ = make_webhook_secret();
   std::string directory_, result_file_, photo_bytes_, problem_;
   JpegHeader photo_header_;
-  ServerProcess server_;
-  WebhookReceiver receiver_{secret_};
-  Client client_{""};
+  std::optional<ServerProcess> server_;
+  // A receiver must not answer 2xx to what it cannot verify.
+  Receiver receiver_{[this](const std::string& head, const std::string& body) {
+    return signature_valid(secret_, head, body);
+  }};
+  HttpClient client_{"", ""};
   Clock::time_point submitted_;
   std::string job_, state_, gray_url_;
   std::map<std::string, std::string> shown_;  // step -> state
@@ -97,33 +104,46 @@ bool Demo::prepare() {
 }
 
 bool Demo::start() {
-  if (!receiver_.start()) return fail("cannot listen for the webhook on 127.0.0.1");
-  const auto begun = Clock::now();
-  std::string problem;
-  const bool ready = server_.start(
-      {binaries_ + "/millrace", "serve", "--set", "listen=127.0.0.1:0", "--set",
-       "data=" + directory_ + "/data", "--set", "pipelines=" MILLRACE_SOURCE "/pipelines", "--set",
-       "webhook.allow=127.0.0.0/8", "--set", fmt::format("webhook.secret=env:{}", kSecretVariable)},
-      {fmt::format("{}={}", kSecretVariable, secret_)}, &problem);
-  if (!ready) return fail(problem);
-  client_ = Client("http://" + server_.address());
-  say("server    {}, ready after {:.0f} ms", client_.base(), ms_since(begun));
+  ServerSettings settings;
+  settings.program = binaries_ + "/millrace";
+  settings.data = directory_ + "/data";
+  settings.pipelines = MILLRACE_SOURCE "/pipelines";
+  settings.extra = {"webhook.allow=127.0.0.0/8",
+                    fmt::format("webhook.secret=env:{}", kSecretVariable)};
+  settings.environment = {fmt::format("{}={}", kSecretVariable, secret_)};
+  server_.emplace(settings);
+  const std::string url = fmt::format("http://127.0.0.1:{}", server_->port());
+  client_ = HttpClient(url, "");
+  say("server    {}, ready after {:.0f} ms", url, server_->seconds_to_ready() * 1000);
   say("receiver  {}", receiver_.url());
   return true;
+}
+
+// The answer's body, when it has this status.
+std::optional<std::string> Demo::expect(const std::string& what, int status,
+                                        Result<HttpReply> reply) {
+  if (!reply.ok()) {
+    (void)fail(fmt::format("{}: {}", what, reply.status().message()));
+  } else if (reply->status != status) {
+    (void)fail(fmt::format("{} answered {} {}", what, reply->status, reply->body));
+  } else {
+    return std::move(reply->body);
+  }
+  return std::nullopt;
 }
 
 bool Demo::submit() {
   say("photo     {}x{}, {} components, {} bytes", photo_header_.width, photo_header_.height,
       photo_header_.components, photo_bytes_.size());
   submitted_ = Clock::now();
-  const HttpAnswer answer = client_.submit("/v1/pipelines/grayscale/jobs", photo_, receiver_.url());
-  if (answer.status != 202) {
-    return fail(fmt::format("submitting answered {} {}", answer.status, answer.body));
-  }
+  const std::vector<FormField> form = {{"image", "", photo_}, {"callback", receiver_.url(), ""}};
+  const auto answer =
+      expect("submitting", 202, client_.request("POST", "/v1/pipelines/grayscale/jobs", {}, &form));
+  if (!answer) return false;
   simdjson::dom::parser parser;
   std::string_view id;
-  if (parser.parse(answer.body)["id"].get_string().get(id) != simdjson::SUCCESS) {
-    return fail("the accepted job has no id: " + answer.body);
+  if (parser.parse(*answer)["id"].get_string().get(id) != simdjson::SUCCESS) {
+    return fail("the accepted job has no id: " + *answer);
   }
   job_ = id;
   say("accepted  job {}, durable after {:.1f} ms", job_, ms_since(submitted_));
@@ -187,40 +207,35 @@ bool Demo::show_job(std::string_view json) {
 }
 
 bool Demo::follow() {
-  const HttpAnswer events = client_.follow(
-      "/v1/jobs/" + job_ + "/events", [this](std::string_view data) { return show_job(data); });
-  if (events.status != 200) {
-    return fail(
-        fmt::format("following the job's events answered {} {}", events.status, events.body));
-  }
-  return check_end();
+  const auto events =
+      expect("following the job's events", 200,
+             client_.follow("/v1/jobs/" + job_ + "/events",
+                            [this](std::string_view json) { return show_job(json); }));
+  return events && check_end();
 }
 
 bool Demo::check_end() {
-  const HttpAnswer answer = client_.get("/v1/jobs/" + job_);
-  if (answer.status != 200) {
-    return fail(fmt::format("reading the job answered {} {}", answer.status, answer.body));
-  }
-  (void)show_job(answer.body);
-  if (state_ != "succeeded") return fail(fmt::format("the job is {}: {}", state_, answer.body));
+  const auto job = expect("reading the job", 200, client_.request("GET", "/v1/jobs/" + job_));
+  if (!job) return false;
+  (void)show_job(*job);
+  if (state_ != "succeeded") return fail(fmt::format("the job is {}: {}", state_, *job));
   say("{:7.1f} ms  job      {}", ms_since(submitted_), state_);
   return true;
 }
 
 bool Demo::receive_webhook() {
-  const std::optional<Webhook> webhook = receiver_.wait(10'000);
-  if (!webhook) return fail("no webhook arrived");
-  say("webhook   id {}, signature {}", webhook->headers.at("webhook-id"),
-      webhook->signature_valid ? "verified" : "WRONG");
-  say("          {}", webhook->body);
-  if (!webhook->signature_valid) return fail("the webhook's signature does not verify");
+  if (!receiver_.wait_for(1, kWebhookSeconds)) return fail("no webhook with a good signature came");
+  const auto deliveries = receiver_.deliveries();
+  const auto& [id, webhook] = *deliveries.begin();
+  say("webhook   id {}, signature verified", id);
+  say("          {}", webhook.body);
   simdjson::dom::parser parser;
   simdjson::dom::element body;
   std::string_view job, gray;
-  if (parser.parse(webhook->body).get(body) != simdjson::SUCCESS ||
+  if (parser.parse(webhook.body).get(body) != simdjson::SUCCESS ||
       body["job"].get_string().get(job) != simdjson::SUCCESS ||
       body["gray"].get_string().get(gray) != simdjson::SUCCESS) {
-    return fail("the webhook names neither job nor result: " + webhook->body);
+    return fail("the webhook names neither job nor result: " + webhook.body);
   }
   if (job != job_) return fail(fmt::format("the webhook is about job {}", job));
   gray_url_ = gray;
@@ -228,32 +243,30 @@ bool Demo::receive_webhook() {
 }
 
 bool Demo::verify_result() {
-  const HttpAnswer answer = client_.get("/v1/jobs/" + job_ + "/outputs/image");
-  if (answer.status != 200) {
-    return fail(fmt::format("fetching the result answered {} {}", answer.status, answer.body));
-  }
-  std::ofstream(result_file_, std::ios::binary) << answer.body;
-  const std::optional<JpegHeader> gray = read_jpeg_header(answer.body);
+  const auto result = expect("fetching the result", 200,
+                             client_.request("GET", "/v1/jobs/" + job_ + "/outputs/image"));
+  if (!result) return false;
+  std::ofstream(result_file_, std::ios::binary) << *result;
+  const std::optional<JpegHeader> gray = read_jpeg_header(*result);
   if (!gray) return fail("the result is not a JPEG file");
   say("result    {}x{}, {} component{}, {} bytes", gray->width, gray->height, gray->components,
-      gray->components == 1 ? "" : "s", answer.body.size());
+      gray->components == 1 ? "" : "s", result->size());
   if (gray->components != 1) return fail("the result is not a one-component JPEG");
   if (gray->width != photo_header_.width || gray->height != photo_header_.height) {
     return fail("the result does not have the size of the photograph");
   }
-  const HttpAnswer stored = client_.get(gray_url_);
-  if (stored.status != 200 || stored.body != answer.body) {
-    return fail(fmt::format("the stored object {} answered {} with other bytes than the result",
-                            gray_url_, stored.status));
-  }
+  const auto stored = expect("fetching " + gray_url_, 200, client_.request("GET", gray_url_));
+  if (!stored) return false;
+  if (*stored != *result) return fail("the stored object has other bytes than the result");
   return true;
 }
 
 bool Demo::play() {
   if (!prepare() || !start()) return false;
   if (!submit() || !follow() || !receive_webhook() || !verify_result()) return false;
-  std::string problem;
-  if (!server_.stop(&problem)) return fail(problem);
+  if (const int code = server_->stop(); code != 0) {
+    return fail(fmt::format("the server ended with exit code {}", code));
+  }
   say("server    stopped");
   return true;
 }
@@ -263,11 +276,12 @@ int Demo::run() {
   std::error_code ignored;
   if (!played) {
     fmt::print(stderr, "demo failed: {}\n", problem_);
-    for (const std::string& line : server_.log_tail()) fmt::print(stderr, "  server: {}\n", line);
+    if (server_) fmt::print(stderr, "the server's log is {}\n", server_->log());
     if (!directory_.empty()) fmt::print(stderr, "data kept in {}\n", directory_);
     return 1;
   }
   fs::remove_all(directory_ + "/data", ignored);
+  fs::remove(server_->log(), ignored);
   fmt::print("\n{}\n{}\n", photo_, result_file_);
   return 0;
 }
@@ -282,6 +296,7 @@ int main() {
     fmt::print(stderr, "demo failed: cannot find its own binary\n");
     return 1;
   }
+  ::setenv("no_proxy", "*", 1);  // everything here is on this machine
   curl_global_init(CURL_GLOBAL_DEFAULT);
   return millrace::demo::Demo(self.parent_path()).run();
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -102,6 +103,7 @@ ServerProcess::ServerProcess(const ServerSettings& settings, May may) {
   pid_ = ::fork();
   if (pid_ < 0) die("cannot fork");
   if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // a program that is killed leaves no server behind
     ::dup2(log, STDERR_FILENO);
     ::dup2(log, STDOUT_FILENO);
     for (const std::string& variable : settings.environment) ::putenv(::strdup(variable.c_str()));

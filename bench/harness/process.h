@@ -1,5 +1,5 @@
-// ServerProcess: a `millrace serve` of one's own, for benchmarks and process tests; and what it
-// costs the machine.
+// ServerProcess: a `millrace serve` of one's own, for benchmarks, process tests and the demo; and
+// what it costs the machine.
 //
 // It listens on a free loopback port and keeps its data where it is told, so that a test may kill
 // it and start it again.
@@ -25,7 +25,8 @@ class ServerProcess {
  public:
   enum class May { kDie, kNotDie };
   // Starts it and waits for its ready line. Ends this program with a message when it does not come
-  // within 30 s, or the server ends; one that may die has port 0 then.
+  // within 30 s, or the server ends; one that may die has port 0 then. Called by a thread that
+  // outlives it: the server is told to end when that one does.
   explicit ServerProcess(const ServerSettings& settings, May may = May::kNotDie);
   ~ServerProcess();  // kills what still runs
   ServerProcess(const ServerProcess&) = delete;

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <unordered_map>
 
@@ -17,9 +18,18 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+constexpr std::string_view kRefusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
 
-// The value of a header in a request's head, without its line end; empty when absent.
-std::string header(const std::string& head, const std::string& name) {
+void watch(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+}  // namespace
+
+std::string header_of(const std::string& head, const std::string& name) {
   for (size_t line = head.find("\r\n"); line != std::string::npos;
        line = head.find("\r\n", line + 2)) {
     const size_t start = line + 2;
@@ -32,16 +42,7 @@ std::string header(const std::string& head, const std::string& name) {
   return {};
 }
 
-void watch(int epoll, int fd) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.fd = fd;
-  ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
-}
-
-}  // namespace
-
-Receiver::Receiver() {
+Receiver::Receiver(Accepts accepts) : accepts_(std::move(accepts)) {
   listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -103,28 +104,41 @@ void Receiver::serve() {
       in.append(buffer, static_cast<size_t>(got));
       const size_t head = in.find("\r\n\r\n");
       if (head == std::string::npos) continue;
-      const size_t length =
-          std::strtoull(header(in.substr(0, head + 2), "content-length").c_str(), nullptr, 10);
+      const std::string lines = in.substr(0, head + 2);
+      const size_t length = std::strtoull(header_of(lines, "content-length").c_str(), nullptr, 10);
       if (in.size() < head + 4 + length) continue;
-      const std::string id = header(in.substr(0, head + 2), "webhook-id");
       const std::string body = in.substr(head + 4, length);
       in.erase(0, head + 4 + length);
-      {
-        const std::lock_guard lock(mutex_);
-        Delivery& delivery = deliveries_[id];
-        if (delivery.times++ == 0) {
-          delivery.body = body;
-        } else if (delivery.body != body) {
-          delivery.other_bodies++;
-        }
-      }
-      count_++;
-      if (::send(fd, kAnswer.data(), kAnswer.size(), MSG_NOSIGNAL) < 0) {
+      if (!take(fd, lines, body)) {
         ::close(fd);
         connections.erase(fd);
       }
     }
   }
+}
+
+// Notes and answers one request; false: the other side is gone.
+bool Receiver::take(int connection, const std::string& head, const std::string& body) {
+  const bool good = accepts_ == nullptr || accepts_(head, body);
+  if (good) {
+    const std::lock_guard lock(mutex_);
+    Delivery& delivery = deliveries_[header_of(head, "webhook-id")];
+    if (delivery.times++ == 0) {
+      delivery.body = body;
+    } else if (delivery.body != body) {
+      delivery.other_bodies++;
+    }
+    count_++;
+  }
+  arrived_.notify_all();
+  const std::string_view answer = good ? kAnswer : kRefusal;
+  return ::send(connection, answer.data(), answer.size(), MSG_NOSIGNAL) >= 0;
+}
+
+bool Receiver::wait_for(uint64_t distinct, double seconds) const {
+  std::unique_lock lock(mutex_);
+  return arrived_.wait_for(lock, std::chrono::duration<double>(seconds),
+                           [&] { return deliveries_.size() >= distinct; });
 }
 
 std::map<std::string, Receiver::Delivery> Receiver::deliveries() const {

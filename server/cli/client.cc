@@ -11,6 +11,8 @@
 namespace millrace {
 namespace {
 
+constexpr size_t kEventBytesMax = 64 << 20;
+
 struct Transfer {
   HttpReply reply;
   const std::function<bool(std::string_view)>* piece = nullptr;
@@ -81,9 +83,22 @@ Result<HttpReply> HttpClient::request(const std::string& method, const std::stri
   return perform(method, path, headers, form, nullptr);
 }
 
-Result<HttpReply> HttpClient::stream(const std::string& path,
-                                     const std::function<bool(std::string_view)>& piece) {
-  return perform("GET", path, {}, nullptr, &piece);
+Result<HttpReply> HttpClient::follow(const std::string& path,
+                                     const std::function<bool(std::string_view)>& event) {
+  std::string pending;
+  const std::function<bool(std::string_view)> cut = [&](std::string_view piece) {
+    pending += piece;
+    for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
+      const std::string group = pending.substr(0, end);
+      pending.erase(0, end + 2);
+      // Our servers write the data of an event on one line.
+      const size_t data = group.find("data: ");
+      if (data == std::string::npos) continue;
+      if (!event(std::string_view(group).substr(data + 6))) return false;
+    }
+    return pending.size() < kEventBytesMax;
+  };
+  return perform("GET", path, {}, nullptr, &cut);
 }
 
 Result<HttpReply> HttpClient::perform(const std::string& method, const std::string& path,

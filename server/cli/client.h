@@ -32,10 +32,10 @@ class HttpClient {
   Result<HttpReply> request(const std::string& method, const std::string& path,
                             const std::vector<std::string>& headers = {},
                             const std::vector<FormField>* form = nullptr);
-  // Gives each piece of the body as it comes; stops when `piece` returns false. The reply has no
-  // body unless its status is not 200.
-  Result<HttpReply> stream(const std::string& path,
-                           const std::function<bool(std::string_view)>& piece);
+  // Gives the data of each server-sent event as it comes; stops when `event` returns false. The
+  // reply has no body unless its status is not 200.
+  Result<HttpReply> follow(const std::string& path,
+                           const std::function<bool(std::string_view)>& event);
 
  private:
   Result<HttpReply> perform(const std::string& method, const std::string& path,

@@ -17,8 +17,6 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kEventBytesMax = 64 << 20;
-
 std::string text_at(const Value& value, std::string_view name) {
   const Value* found = value.find(name);
   return found != nullptr && found->kind() == Value::Kind::kString ? found->as_string() : "";
@@ -216,28 +214,19 @@ int list(HttpClient& client, const ClientArguments& arguments) {
 }
 
 int watch(HttpClient& client, const std::string& path, const ClientArguments& arguments) {
-  std::string pending, last;
   int code = kExitDone;
-  const auto reply = client.stream(path + "/events", [&](std::string_view piece) {
-    pending += piece;
-    for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
-      const std::string event = pending.substr(0, end);
-      pending.erase(0, end + 2);
-      const size_t data = event.find("data: ");
-      if (data == std::string::npos) continue;
-      const std::string json = event.substr(data + 6);
-      if (arguments.json) {
-        print(json + "\n");
-      }
-      const auto job = parse_json(json);
-      if (!job.ok()) continue;
-      if (!arguments.json) {
-        print_summary(*job);
-        print_steps(*job);
-      }
-      code = code_of_job(*job);
+  const auto reply = client.follow(path + "/events", [&](std::string_view json) {
+    if (arguments.json) {
+      print(std::string(json) + "\n");
     }
-    return pending.size() < kEventBytesMax;
+    const auto job = parse_json(json);
+    if (!job.ok()) return true;
+    if (!arguments.json) {
+      print_summary(*job);
+      print_steps(*job);
+    }
+    code = code_of_job(*job);
+    return true;
   });
   if (!reply.ok()) {
     print_error(reply.status());
