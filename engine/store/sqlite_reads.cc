@@ -94,6 +94,12 @@ Status SqliteReads::prepare(SqliteConnection* connection) {
        "ORDER BY created_at, key LIMIT ?4"},
       {&definition_, "SELECT source FROM definitions WHERE digest = ?1"},
       {&blob_, "SELECT 1 FROM refs INDEXED BY refs_digest WHERE digest = ?1 LIMIT 1"},
+      {&blobs_,
+       "SELECT DISTINCT digest FROM refs INDEXED BY refs_digest WHERE digest > ?1 "
+       "ORDER BY digest LIMIT ?2"},
+      {&blob_jobs_,
+       "SELECT j.key, j.record FROM refs r INDEXED BY refs_digest CROSS JOIN jobs j "
+       "ON j.rowid = r.job WHERE r.digest = ?1 LIMIT ?2"},
   };
   for (const auto& [statement, sql] : all) {
     const int code = statement->prepare(*connection, sql);
@@ -208,16 +214,13 @@ Result<bool> SqliteReads::names_blob(const Digest& digest) {
 
 Result<std::vector<Digest>> SqliteReads::blobs_after(const Digest& after, int max) {
   CHECK(max > 0);
-  Statement statement;
-  int code = statement.prepare(*connection_,
-                               "SELECT DISTINCT digest FROM refs INDEXED BY refs_digest "
-                               "WHERE digest > ?1 ORDER BY digest LIMIT ?2");
-  if (code != SQLITE_OK) return connection_->status(code, "listing blobs");
-  statement.bind_bytes(1, after.bytes);
-  statement.bind(2, max);
+  const ResetAtEnd reset(&blobs_);
+  blobs_.bind_bytes(1, after.bytes);
+  blobs_.bind(2, max);
   std::vector<Digest> digests;
-  while ((code = statement.step()) == SQLITE_ROW) {
-    const std::string_view bytes = statement.bytes(0);
+  int code;
+  while ((code = blobs_.step()) == SQLITE_ROW) {
+    const std::string_view bytes = blobs_.bytes(0);
     Digest& digest = digests.emplace_back();
     if (bytes.size() != digest.bytes.size()) {
       return connection_->status(SQLITE_CORRUPT, "listing blobs");
@@ -230,16 +233,13 @@ Result<std::vector<Digest>> SqliteReads::blobs_after(const Digest& after, int ma
 
 Result<std::vector<JobId>> SqliteReads::jobs_naming(const Digest& digest, int max) {
   CHECK(max > 0);
-  Statement statement;
-  int code = statement.prepare(*connection_,
-                               "SELECT j.key, j.record FROM refs r INDEXED BY refs_digest "
-                               "CROSS JOIN jobs j ON j.rowid = r.job WHERE r.digest = ?1 LIMIT ?2");
-  if (code != SQLITE_OK) return connection_->status(code, "asking who names a blob");
-  statement.bind_bytes(1, digest.bytes);
-  statement.bind(2, max);
+  const ResetAtEnd reset(&blob_jobs_);
+  blob_jobs_.bind_bytes(1, digest.bytes);
+  blob_jobs_.bind(2, max);
   std::vector<JobId> jobs;
-  while ((code = statement.step()) == SQLITE_ROW) {
-    const auto record = decode_row(statement.bytes(0), statement.bytes(1));
+  int code;
+  while ((code = blob_jobs_.step()) == SQLITE_ROW) {
+    const auto record = decode_row(blob_jobs_.bytes(0), blob_jobs_.bytes(1));
     if (!record.ok()) return record.status();
     jobs.push_back(record->id());
   }

@@ -35,7 +35,7 @@ class SqliteReads {
                                              bool tombstone);
 
   SqliteConnection* connection_ = nullptr;
-  Statement job_, tombstone_, claim_, definition_, blob_;
+  Statement job_, tombstone_, claim_, definition_, blob_, blobs_, blob_jobs_;
 };
 
 // Where a page of a list ends: everything after it has a smaller (created_at, key).
