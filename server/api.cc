@@ -140,6 +140,15 @@ void respond_source(App& app, Exchange& exchange, const Stored& stored, uint64_t
   exchange.respond(std::move(response));
 }
 
+Exchange* exchange_for(const ExchangeRef& ref, const JobReply& reply) {
+  Exchange* exchange = ref.get();
+  if (exchange == nullptr) return nullptr;
+  exchange->waiter = 0;
+  if (reply.status.ok()) return exchange;
+  exchange->respond(reply.status);
+  return nullptr;
+}
+
 Status unknown_pipeline(App& app, const std::string& name) {
   const auto graphs = app.runtime().pipelines();
   std::vector<std::string_view> names;

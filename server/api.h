@@ -34,6 +34,10 @@ void respond_source(App& app, Exchange& exchange, const Stored& stored, uint64_t
 // No pipeline has this name; the nearest one, if one is near. E004. [loop]
 Status unknown_pipeline(App& app, const std::string& name);
 
+// The exchange that waited for `reply`. Null: it is gone, or the reply is a refusal, with which it
+// was answered. [loop]
+Exchange* exchange_for(const ExchangeRef& ref, const JobReply& reply);
+
 // The waiter of a call just made, unless its reply came within the call.
 inline void keep_waiter(const ExchangeRef& ref, WaiterId waiter) {
   Exchange* exchange = ref.get();

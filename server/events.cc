@@ -40,13 +40,8 @@ void send_view(EventStream& stream, const JobView& view) {
 }
 
 void on_job(App& app, const ExchangeRef& ref, uint64_t last_id, const JobReply& reply) {
-  Exchange* exchange = ref.get();
+  Exchange* exchange = exchange_for(ref, reply);
   if (exchange == nullptr) return;
-  exchange->waiter = 0;
-  if (!reply.status.ok()) {
-    exchange->respond(reply.status);
-    return;
-  }
   Response head = Response::empty(200);
   head.header("Content-Type", "text/event-stream");
   head.header("Cache-Control", "no-store");

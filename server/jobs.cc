@@ -91,13 +91,8 @@ void answer_job(App& app, Exchange& exchange) {
   const auto wait = prefer_wait_seconds(exchange.request.header_list("prefer"), kWaitSecondsMax);
   const ExchangeRef ref = exchange.ref();
   const auto reply = [&app, ref, wait](JobReply got) {
-    Exchange* waiting = ref.get();
+    Exchange* waiting = exchange_for(ref, got);
     if (waiting == nullptr) return;
-    waiting->waiter = 0;
-    if (!got.status.ok()) {
-      waiting->respond(got.status);
-      return;
-    }
     respond_view(app, *waiting, got.view, wait);
   };
   const bool waits = wait && *wait > 0;
@@ -139,13 +134,8 @@ void answer_cancel(App& app, Exchange& exchange) {
   if (!id) return;
   const ExchangeRef ref = exchange.ref();
   const WaiterId waiter = app.runtime().cancel(*id, [&app, ref](JobReply reply) {
-    Exchange* waiting = ref.get();
+    Exchange* waiting = exchange_for(ref, reply);
     if (waiting == nullptr) return;
-    waiting->waiter = 0;
-    if (!reply.status.ok()) {
-      waiting->respond(reply.status);
-      return;
-    }
     waiting->respond(job_response(app, 202, reply.view));
   });
   keep_waiter(ref, waiter);

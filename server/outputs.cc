@@ -65,13 +65,8 @@ void respond_output(App& app, Exchange& exchange, const JobRecord& record, const
 }
 
 void on_job(App& app, const ExchangeRef& ref, const JobReply& reply) {
-  Exchange* exchange = ref.get();
+  Exchange* exchange = exchange_for(ref, reply);
   if (exchange == nullptr) return;
-  exchange->waiter = 0;
-  if (!reply.status.ok()) {
-    exchange->respond(reply.status);
-    return;
-  }
   const std::shared_ptr<const JobRecord> record = reply.view.record;
   std::shared_ptr<const Graph> graph = reply.view.graph;
   if (graph == nullptr) graph = app.runtime().graph_of(*record);

@@ -28,13 +28,8 @@ Response accepted(App& app, int status, const JobReply& reply, bool replayed,
 
 void on_reply(App& app, const ExchangeRef& ref, std::optional<int64_t> wait_seconds,
               JobReply reply) {
-  Exchange* exchange = ref.get();
+  Exchange* exchange = exchange_for(ref, reply);
   if (exchange == nullptr) return;
-  exchange->waiter = 0;
-  if (!reply.status.ok()) {
-    exchange->respond(reply.status);
-    return;
-  }
   const JobRecord& record = *reply.view.record;
   const bool ended = is_final(record.state);
   if (ended || !wait_seconds || *wait_seconds == 0) {
@@ -47,13 +42,8 @@ void on_reply(App& app, const ExchangeRef& ref, std::optional<int64_t> wait_seco
   const bool replayed = reply.replayed;
   const WaiterId waiter =
       app.runtime().wait(record.id(), until, [&app, ref, wait_seconds, replayed](JobReply end) {
-        Exchange* waiting = ref.get();
+        Exchange* waiting = exchange_for(ref, end);
         if (waiting == nullptr) return;
-        waiting->waiter = 0;
-        if (!end.status.ok()) {
-          waiting->respond(end.status);
-          return;
-        }
         const int status = is_final(end.view.record->state) ? 200 : 202;
         waiting->respond(accepted(app, status, end, replayed, wait_seconds));
       });
