@@ -126,6 +126,7 @@ void Core::State::adopt_steps(Job& job) {
     const int step = static_cast<int>(i);
     LiveStep& s = job.steps[i];
     s.now = job.draft.steps[i];
+    accuse(job, step);
     CHECK_MSG(s.now.state != StepState::kRunning, "running is not storable");
     if (is_final(s.now.state)) {
       job.included |= bit(step);

@@ -50,7 +50,8 @@ const CoreStats& Core::stats() const {
   CoreStats& stats = state_->stats;
   stats.resident = static_cast<int64_t>(state_->jobs.size());
   for (int lane = 0; lane < kLanes; lane++) {
-    stats.ready[lane] = static_cast<int64_t>(state_->ready[lane].size());
+    stats.ready[lane] =
+        static_cast<int64_t>(state_->ready[lane].size() + state_->suspects_ready.size_of(lane));
     stats.running[lane] = state_->running[lane];
   }
   return stats;
@@ -117,7 +118,7 @@ void Core::State::on(const Drain&) {
   adopt_due = kNever;
   for (Job* job = all.front(); job != nullptr; job = all.next(job)) {
     for_each_step(job->set(Phase::kReady), [&](int step) {
-      ready[static_cast<size_t>(job->node(step).decl->lane)].remove(job, step);
+      queue_of(*job, step).remove(job, step);
       job->move_to(step, Phase::kHeld);
     });
     // Nothing was sent, and we know it: the next server may start it without asking a person.
@@ -147,11 +148,11 @@ Job& Core::State::add_job(const JobKey& key) {
 void Core::State::remove_job(Job& job, bool unfinished) {
   CHECK(!job.gone);
   job.gone = true;
-  for_each_step(job.set(Phase::kReady), [&](int step) {
-    ready[static_cast<size_t>(job.node(step).decl->lane)].remove(&job, step);
+  for_each_step(job.set(Phase::kReady), [&](int step) { queue_of(job, step).remove(&job, step); });
+  for_each_step(job.set(Phase::kIntent), [&](int step) {
+    running[static_cast<size_t>(job.node(step).decl->lane)]--;
+    if (job.live(step).suspect) alone = false;
   });
-  for_each_step(job.set(Phase::kIntent),
-                [&](int step) { running[static_cast<size_t>(job.node(step).decl->lane)]--; });
   for_each_step(job.set(Phase::kRunning), [&](int step) {
     // The workers have it until they say otherwise; its slot stays taken.
     COVER("job_gone_with_running_step");
@@ -201,10 +202,11 @@ bool Core::State::has_room(const Job* asking) const {
 }
 
 void Core::State::note_rest(Job& job) {
-  const bool rests = job.accepted() && job.durable->owner == options.node &&
-                     job.durable->state == JobState::kWaiting &&
-                     job.draft.state == JobState::kWaiting && job.dirty == Dirty::kClean &&
-                     job.writing == nullptr && job.fresh == 0 && job.cancels.empty();
+  const bool waits = job.accepted() && job.durable->owner == options.node &&
+                     job.draft.state == JobState::kWaiting && job.cancels.empty();
+  const bool clean = waits && job.durable->state == JobState::kWaiting &&
+                     job.dirty == Dirty::kClean && job.writing == nullptr && job.fresh == 0;
+  const bool rests = clean || (waits && options.broken_eviction_for_test);
   if (rests == resting.contains(&job)) return;
   if (rests) {
     resting.push_back(&job);

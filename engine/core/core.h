@@ -24,10 +24,15 @@ struct CoreOptions {
   int64_t jobs_accepted_max = 1'000'000;  // limits.accepted
   int64_t accepted_in_store = 0;          // unfinished jobs found at start
   DurationMs retention_ms = 7 * 86'400'000LL;
+  // What the slot of the last boot tells (see Suspect). Each runs with no other step beside it, and
+  // is blamed when the server dies over it alone; after kStepDeathsMax it waits for a person.
+  std::vector<Suspect> suspects;
   uint64_t write_id_seed = 0;  // write ids are drawn from a sequence that starts here
   // For tests that prove the simulator's worth: the gate lets effects start on facts that are not
   // durable (I3 broken).
   bool broken_gate_for_test = false;
+  // The same for making room: a job is set aside although it knows more than its record.
+  bool broken_eviction_for_test = false;
 };
 
 // One record to be written: stored iff the stored owner and rev are the expected ones (rev 1: iff

@@ -138,6 +138,19 @@ struct Drain {
 using Event = std::variant<Submit, Adopt, StepDone, BytesDurable, WriteDone, Cancel, Wait, Unwait,
                            Capacity, Tick, Drain>;
 
+// A step that may have brought the server down. Only steps that run inside the server can
+// (workers.isolation: thread), and only they are noted: in a slot that survives the process, by the
+// host. For each StartStep it notes job, step and `deaths` before any thread gets the step, and
+// strikes the note off when it hands over the StepDone. What it finds running in the slot at start
+// are suspects, `alone` iff there was exactly one. A suspect of an earlier boot stays as it was
+// until it is started again or ClearSuspect comes. Not an event: CoreOptions::suspects.
+struct Suspect {
+  JobId job;
+  int step = 0;
+  uint32_t deaths = 0;  // as StartStep said; makes counting twice harmless
+  bool alone = false;
+};
+
 // ---- actions
 
 struct StartStep {
@@ -147,6 +160,7 @@ struct StartStep {
   std::shared_ptr<const Graph> graph;
   uint32_t attempt = 1;
   std::string effect_key;     // empty for pure steps
+  uint32_t deaths = 0;        // of the server, blamed on this step so far (see Suspect)
   std::vector<Value> with;    // resolved, in the order of StepDecl's with ports
   DurationMs timeout_ms = 0;  // of this attempt
 };
@@ -214,6 +228,13 @@ struct AdoptMore {
   int64_t room = 0;
 };
 
-using Action = std::variant<StartStep, StopStep, PutBytes, Answer, Forget, AdoptMore>;
+// The step is a suspect no longer: it came to an outcome and the server lives, or it is durable
+// that it will not start again. The host strikes it off its slot.
+struct ClearSuspect {
+  JobId job;
+  int step = 0;
+};
+
+using Action = std::variant<StartStep, StopStep, PutBytes, Answer, Forget, AdoptMore, ClearSuspect>;
 
 }  // namespace millrace

@@ -46,6 +46,12 @@ Explanation Core::State::explain_step(const Job& job, int step) const {
   if (s.phase == Phase::kIntent) {
     return {step, "not_durable", "the intent to start it is being made durable"};
   }
+  if (s.phase == Phase::kReady && s.suspect) {
+    return {step, "alone", "it ran when the server died; it starts when no other step runs"};
+  }
+  if (s.phase == Phase::kReady && (alone || !suspects_ready.empty())) {
+    return {step, "alone", "a step that ran when the server died is to run alone first"};
+  }
   const bool slot = slot_free(node.decl->lane);
   switch (ask_gate(facts_of(job, step, slot))) {
     case Verdict::kStopping:

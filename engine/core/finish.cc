@@ -12,7 +12,7 @@ namespace millrace {
 void Core::State::stop_job(Job& job, Stop why) {
   CHECK(job.stop == Stop::kNone && !job.finished && why != Stop::kNone);
   for_each_step(job.set(Phase::kReady), [&](int step) {
-    ready[static_cast<size_t>(job.node(step).decl->lane)].remove(&job, step);
+    queue_of(job, step).remove(&job, step);
     job.move_to(step, Phase::kHeld);
   });
   for_each_step(job.set(Phase::kIntent), [&](int step) { withdraw_intent(job, step); });

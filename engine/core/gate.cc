@@ -7,7 +7,7 @@ namespace {
 
 constexpr uint32_t kEffect = 3, kStopping = 1 << 2, kParked = 1 << 3, kRoom = 1 << 4,
                    kKnown = 1 << 5, kBackingOff = 1 << 6, kDraining = 1 << 7, kAccepted = 1 << 8,
-                   kDurable = 1 << 9, kSlot = 1 << 10, kIntent = 1 << 11;
+                   kDurable = 1 << 9, kSlot = 1 << 10, kIntent = 1 << 11, kBlame = 1 << 12;
 
 constexpr uint32_t effect_bits(Effect effect) {
   return static_cast<uint32_t>(effect);
@@ -16,7 +16,8 @@ constexpr uint32_t effect_bits(Effect effect) {
 // Each row but the first repeats what the rows above it have already sorted out; that makes them
 // disjoint, whatever their order.
 constexpr uint32_t kAlive = kStopping | kParked | kRoom;
-constexpr uint32_t kNow = kAlive | kKnown | kBackingOff | kDraining;
+constexpr uint32_t kHere = kAlive | kKnown | kBackingOff | kDraining;
+constexpr uint32_t kNow = kHere | kBlame;
 constexpr uint32_t kNowValue = kRoom | kKnown;
 constexpr uint32_t kSafe = kNow | kEffect | kAccepted | kDurable;
 
@@ -34,7 +35,8 @@ constexpr GateRow kRows[] = {
     {kAlive, 0, Verdict::kNoRoom},
     {kAlive | kKnown, kRoom, Verdict::kAfter},
     {kAlive | kKnown | kBackingOff, kRoom | kKnown | kBackingOff, Verdict::kRetry},
-    {kNow, kNowValue | kDraining, Verdict::kDraining},
+    {kHere, kNowValue | kDraining, Verdict::kDraining},
+    {kNow, kNowValue | kBlame, Verdict::kNotDurable},
     // A pure step needs nothing durable.
     {kNow | kEffect | kSlot, kNowValue, Verdict::kNoWorker},
     {kNow | kEffect | kSlot, kNowValue | kSlot, Verdict::kStart},
@@ -62,7 +64,8 @@ uint32_t GateFacts::bits() const {
   return effect_bits(effect) | (stopping ? kStopping : 0) | (parked ? kParked : 0) |
          (room ? kRoom : 0) | (known ? kKnown : 0) | (backing_off ? kBackingOff : 0) |
          (draining ? kDraining : 0) | (accepted ? kAccepted : 0) |
-         (ancestors_durable ? kDurable : 0) | (slot ? kSlot : 0) | (intent_durable ? kIntent : 0);
+         (ancestors_durable ? kDurable : 0) | (slot ? kSlot : 0) | (intent_durable ? kIntent : 0) |
+         (blame_pending ? kBlame : 0);
 }
 
 std::span<const GateRow> gate_rows() {

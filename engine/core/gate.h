@@ -2,9 +2,10 @@
 //
 // A pure step may start as soon as its inputs are known in memory. A step with an effect may start
 // only on durable facts: its job's acceptance and everything its inputs depend on are in a record
-// that was applied; a `once` step moreover only when the intent to start it is durable. What is not
-// allowed yet names what it waits for. Each combination of facts matches exactly one row (a test
-// tries all of them).
+// that was applied; a `once` step moreover only when the intent to start it is durable. A step that
+// is blamed for a death of the server starts only when that is durable: else one that kills the
+// server at once would never be found out. What is not allowed yet names what it waits for. Each
+// combination of facts matches exactly one row (a test tries all of them).
 //
 // It knows nothing of jobs, queues or time: the caller states the facts.
 #pragma once
@@ -43,10 +44,11 @@ struct GateFacts {
   bool ancestors_durable = false;  // the end of everything it comes after is durable
   bool slot = false;               // its lane has a free slot
   bool intent_durable = false;
+  bool blame_pending = false;  // the count of its server deaths is not durable yet
 
   uint32_t bits() const;
 };
-constexpr int kGateBits = 12;
+constexpr int kGateBits = 13;
 
 struct GateRow {
   uint32_t mask = 0;   // the facts this row looks at

@@ -51,6 +51,7 @@ struct LiveStep {
   TimeMs retry_due = kNever;     // by the core's clock
   TimeMs deadline_due = kNever;  // by the core's clock
   bool stop_sent = false;
+  bool suspect = false;  // runs with no other step beside it
 };
 
 // The bytes of an input or output on their way to disk.

@@ -138,6 +138,7 @@ GateFacts Core::State::facts_of(const Job& job, int step, bool slot) const {
   facts.slot = slot;
   facts.intent_durable =
       job.accepted() && s.now.intent && job.durable->steps[static_cast<size_t>(step)].intent;
+  facts.blame_pending = blame_pending(job, step);
   return facts;
 }
 
@@ -151,7 +152,7 @@ void Core::State::enqueue_steps(Job& job) {
     if (verdict != Verdict::kStart && verdict != Verdict::kWriteIntent) return;
     CHECK(job.live(step).resolved);
     job.move_to(step, Phase::kReady);
-    ready[static_cast<size_t>(job.node(step).decl->lane)].push(&job, step);
+    queue_of(job, step).push(&job, step);
   });
 }
 
@@ -187,10 +188,7 @@ void Core::State::release_bytes(Job& job) {
     for_each_step(readers, [&](int step) {
       const LiveStep& s = job.live(step);
       if (needed || !s.resolved) return;
-      if (s.phase == Phase::kReady &&
-          ready[static_cast<size_t>(job.node(step).decl->lane)].size() > kReadyKeepBytes) {
-        return;
-      }
+      if (s.phase == Phase::kReady && queue_of(job, step).size() > kReadyKeepBytes) return;
       for (const Value& value : s.with) {
         if (!has_blob(value)) continue;
         for_each_blob(value, [&](const BlobRef& b) { needed |= b.content == blob.content; });

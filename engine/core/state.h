@@ -43,6 +43,9 @@ std::string clip(std::string_view text, size_t bytes);
 struct Core::State {
   explicit State(const CoreOptions& core_options) : options(core_options) {
     stats.accepted = options.accepted_in_store;
+    for (const Suspect& suspect : options.suspects) {
+      suspects[{suspect.job, suspect.step}] = suspect;
+    }
   }
 
   // ---- events (core.cc, submit.cc, adopt.cc, step.cc, write.cc, verb.cc)
@@ -109,6 +112,14 @@ struct Core::State {
   void fail(Job& job, int step, JobError error);
   void park(Job& job, int step, int number, std::string reason, std::string message);
   void end_step(Job& job, int step, StepState state);
+
+  // ---- deaths of the server (blame.cc)
+  void accuse(Job& job, int step);
+  void acquit(Job& job, int step);
+  void acquit_settled(Job& job);
+  bool blame_pending(const Job& job, int step) const;
+  bool start_suspects();
+  ReadyQueue& queue_of(const Job& job, int step);
 
   // ---- bytes (bytes.cc)
   void add_blob(Job& job, const std::shared_ptr<BlobContent>& content);
@@ -192,6 +203,11 @@ struct Core::State {
   ReadyQueue ready[kLanes];
   uint32_t slots[kLanes] = {0, 0};
   int64_t running[kLanes] = {0, 0};
+  // Suspects wait in a queue of their own: nothing else starts before they have had their turn, and
+  // each has the server to itself.
+  std::map<std::pair<JobId, int>, Suspect> suspects;
+  ReadyQueue suspects_ready;
+  bool alone = false;  // one has it now
   TicketTable tickets;
   std::unordered_map<uint64_t, Replay> replays;
   uint64_t replay_ids = 0;

@@ -76,6 +76,7 @@ std::string clip(std::string_view text, size_t bytes) {
 // ---- starting
 
 void Core::State::dispatch() {
+  if (!start_suspects()) return;
   for (int lane = 0; lane < kLanes; lane++) {
     while (!ready[lane].empty() && slot_free(static_cast<Lane>(lane))) {
       const ReadyQueue::Entry entry = ready[lane].pop();
@@ -88,6 +89,7 @@ void Core::State::start(Job& job, int step) {
   const Lane lane = job.node(step).decl->lane;
   const Verdict verdict = ask_gate(facts_of(job, step, slot_free(lane)));
   running[static_cast<size_t>(lane)]++;
+  if (job.live(step).suspect) alone = true;
   if (verdict == Verdict::kWriteIntent) {
     COVER("intent");
     job.live(step).now.intent = true;
@@ -135,6 +137,7 @@ void Core::State::launch(Job& job, int step) {
   use.lane = node.decl->lane;
   use.job = &job;
   use.step = step;
+  use.alone = s.suspect;
   s.ticket = tickets.open(use);
   s.stop_sent = false;
   StartStep action;
@@ -146,6 +149,7 @@ void Core::State::launch(Job& job, int step) {
   if (node.decl->effect != Effect::kPure) {
     action.effect_key = effect_key(job.draft.salt, node.id, "", s.now.generation);
   }
+  action.deaths = s.now.deaths;
   // A pure step without blobs is resolved again should it be tried again; an effect repeats what it
   // was given; who holds which bytes must stay known.
   if (node.decl->effect == Effect::kPure && job.blobs.empty()) {
@@ -166,6 +170,7 @@ void Core::State::withdraw_intent(Job& job, int step) {
   COVER("intent_withdrawn");
   CHECK(job.live(step).phase == Phase::kIntent);
   running[static_cast<size_t>(job.node(step).decl->lane)]--;
+  if (job.live(step).suspect) alone = false;
   job.live(step).now.intent = false;
   job.fresh |= bit(step);
   job.move_to(step, Phase::kHeld);
@@ -184,6 +189,7 @@ void Core::State::on(const StepDone& event) {
   const auto lane = static_cast<size_t>(what.lane);
   CHECK(running[lane] > 0);
   running[lane]--;
+  if (what.alone) alone = false;
   if (what.job == nullptr) {
     stats.late_results++;
     return;
@@ -191,6 +197,9 @@ void Core::State::on(const StepDone& event) {
   LiveStep& s = what.job->live(what.step);
   CHECK(s.phase == Phase::kRunning && s.ticket == event.ticket);
   s.ticket = 0;
+  using Kind = StepOutcome::Kind;
+  const bool over = event.outcome.kind != Kind::kRequeued && event.outcome.kind != Kind::kStopped;
+  if (s.suspect && over) acquit(*what.job, what.step);
   conclude(*what.job, what.step, event.outcome);
   settle(*what.job);
 }
@@ -374,7 +383,7 @@ void Core::State::end_step(Job& job, int step, StepState state) {
   CHECK(is_final(state));
   LiveStep& s = job.live(step);
   if (s.phase == Phase::kReady) {
-    ready[static_cast<size_t>(job.node(step).decl->lane)].remove(&job, step);
+    queue_of(job, step).remove(&job, step);
   } else if (s.phase == Phase::kIntent) {
     withdraw_intent(job, step);
   }

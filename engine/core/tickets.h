@@ -14,6 +14,7 @@ struct TicketUse {
   Lane lane = Lane::kCpu;  // of a step
   Job* job = nullptr;      // null: the job is gone, the workers still have the step
   int step = 0;
+  bool alone = false;  // a suspect: nothing else starts while it runs
   uint64_t replay = 0;
   const BlobContent* content = nullptr;
 };

@@ -242,6 +242,7 @@ void Core::State::remember_end(const JobKey& key) {
 
 void Core::State::applied(Job& job) {
   answer_submitters(job);
+  acquit_settled(job);
   const JobRecord& record = *job.durable;
   if (record.cancel_requested) {
     for (const WaiterId waiter : job.cancels) answer(waiter, Answer::Kind::kVerbDone, job);

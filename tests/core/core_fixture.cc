@@ -101,6 +101,10 @@ void CoreFixture::note(const Action& action) {
     text = "forget " + job_of(forget->key) + (forget->unfinished ? " unfinished" : "");
   } else if (const auto* more = std::get_if<AdoptMore>(&action)) {
     text = "adopt " + std::to_string(more->room);
+  } else if (const auto* clear = std::get_if<ClearSuspect>(&action)) {
+    const std::string name = step_name(job_of(clear->job.key), clear->step);
+    text = "clear " + name;
+    suspects_.erase(name);
   }
   actions_ += (actions_.empty() ? "" : ", ") + text;
 }
@@ -242,6 +246,15 @@ void CoreFixture::adopt(const std::string& job) {
   event.record = jobs_.at(job).stored;
   event.graph = graph_;
   apply(event);
+}
+
+void CoreFixture::die_with_steps_inside() {
+  for (const auto& [name, start] : running_) {
+    suspects_[name] = {start.job, start.step, start.deaths, running_.size() == 1};
+  }
+  options_.suspects.clear();
+  for (const auto& [name, suspect] : suspects_) options_.suspects.push_back(suspect);
+  restart();
 }
 
 void CoreFixture::restart() {

@@ -49,6 +49,8 @@ class CoreFixture {
   void drain();
   // The core is lost and a new one adopts what the store holds unfinished.
   void restart();
+  // The same when steps run inside the server: what ran is under suspicion.
+  void die_with_steps_inside();
   void adopt(const std::string& job);
 
   // ---- what one sees
@@ -85,6 +87,7 @@ class CoreFixture {
   std::map<std::string, KnownJob> jobs_;
   std::map<std::string, StartStep> running_;
   std::map<std::string, PutBytes> puts_;
+  std::map<std::string, Suspect> suspects_;
   std::map<const BlobContent*, std::string> content_names_;
   std::map<JobKey, Write> writes_;
   std::map<WaiterId, std::string> waiters_;

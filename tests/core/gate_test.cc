@@ -20,6 +20,7 @@ GateFacts facts_of(uint32_t bits) {
   facts.ancestors_durable = bits & 1 << 9;
   facts.slot = bits & 1 << 10;
   facts.intent_durable = bits & 1 << 11;
+  facts.blame_pending = bits & 1 << 12;
   return facts;
 }
 
@@ -46,6 +47,7 @@ TEST(Gate, AnEffectStartsOnlyOnDurableFacts) {
     if (verdict != Verdict::kStart && verdict != Verdict::kWriteIntent) continue;
     EXPECT_TRUE(facts.known && facts.slot && facts.room);
     EXPECT_FALSE(facts.stopping || facts.parked || facts.backing_off || facts.draining);
+    EXPECT_FALSE(facts.blame_pending);
     if (facts.effect == Effect::kPure) continue;
     EXPECT_TRUE(facts.accepted && facts.ancestors_durable) << bits;
     if (facts.effect == Effect::kOnce) {

@@ -1,0 +1,121 @@
+// Goal: whose fault a death is, as design says: a worker's death costs its step one attempt, a
+// death of the server costs nobody anything, unless steps ran inside it. Method: one core that is
+// lost and comes back with what the slot tells.
+#include <gtest/gtest.h>
+
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+#include "tests/core/core_fixture.h"
+
+namespace millrace::testing {
+namespace {
+
+constexpr const char* kTwo = "pipeline: p\nsteps:\n  a: { use: pure }\n  b: { use: pure }\n";
+
+TEST(Blame, ADeathOfTheServerCostsNobodyAnything) {
+  CoreFixture t("a[pure] -> b[keyed]");
+  t.submit("job1");
+  t.write_done("job1");
+  for (int i = 0; i < 2 * kStepDeathsMax; i++) {
+    t.restart();
+    EXPECT_EQ(t.started("a").attempt, 1u);
+  }
+  t.step_done("a");
+  t.write_done("job1");
+  t.step_done("b");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kSucceeded);
+  EXPECT_EQ(t.stored_step("job1", "a").deaths, 0u);
+}
+
+TEST(Blame, SuspectsRunOneAtATimeAndNobodyIsBlamedWhoWasNotAlone) {
+  CoreFixture t(kTwo);
+  t.submit("job2");
+  t.submit("job1");
+  t.actions();
+  t.write_done("job1");
+  t.die_with_steps_inside();
+  EXPECT_EQ(t.actions(), "start job1/a");  // and nothing beside it
+  t.submit("job2");
+  EXPECT_EQ(t.actions(), "");
+  EXPECT_TRUE(t.waiting_for("job1", "b").starts_with("alone: "));
+  t.step_done("job1/a");
+  EXPECT_EQ(t.actions(), "clear job1/a, start job1/b");
+  t.step_done("job1/b");
+  EXPECT_EQ(t.actions(), "clear job1/b, start job2/a, start job2/b");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored_step("job1", "a").deaths, 0u);
+  EXPECT_EQ(t.stored_step("job1", "b").deaths, 0u);
+}
+
+TEST(Blame, WhoIsBlamedThreeTimesWaitsForAPersonAndTheOthersGoOn) {
+  CoreFixture t(kTwo);
+  t.submit("job1");
+  t.write_done("job1");
+  t.die_with_steps_inside();  // over a and b
+  t.die_with_steps_inside();  // over a alone
+  t.step_done("b");           // not blamed, so it did not wait for a write
+  for (uint32_t deaths = 1; deaths < static_cast<uint32_t>(kStepDeathsMax); deaths++) {
+    t.write_done("job1");
+    EXPECT_EQ(t.stored_step("job1", "a").deaths, deaths);
+    EXPECT_EQ(t.started("a").attempt, 1u);
+    EXPECT_EQ(t.started("a").deaths, deaths);
+    t.die_with_steps_inside();
+  }
+  EXPECT_EQ(t.core().stats().running[0], 0);
+  EXPECT_TRUE(t.waiting_for("job1", "a").starts_with("needs_decision: the server died 3 times"));
+  t.write_done("job1");
+  EXPECT_EQ(t.stored_step("job1", "a").deaths, 3u);
+  EXPECT_EQ(t.stored_step("job1", "b").deaths, 0u);
+  EXPECT_EQ(t.stored_step("job1", "b").state, StepState::kSucceeded);
+  EXPECT_EQ(t.stored("job1").state, JobState::kWaiting);
+  t.restart();
+  EXPECT_EQ(t.core().stats().running[0], 0);  // still waits
+}
+
+TEST(Blame, IsDurableBeforeTheStepStartsAgainAndCountedOnce) {
+  CoreFixture t("a[pure]");
+  t.submit("job1");
+  t.write_done("job1");
+  t.die_with_steps_inside();
+  EXPECT_EQ(t.core().stats().running[0], 0);
+  EXPECT_TRUE(t.waiting_for("job1", "a").starts_with("not_durable: "));
+  t.die_with_steps_inside();  // before it was written, and nothing ran
+  t.write_done("job1");
+  EXPECT_EQ(t.stored_step("job1", "a").deaths, 1u);
+  t.die_with_steps_inside();  // a runs, alone
+  t.write_done("job1");
+  EXPECT_EQ(t.stored_step("job1", "a").deaths, 2u);
+  t.actions();
+  t.step_done("a");
+  EXPECT_EQ(t.actions(), "clear a");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kSucceeded);
+}
+
+TEST(Blame, ASuspectWaitsUntilTheOthersHaveEnded) {
+  CoreFixture t("a[pure] -> b[pure]");
+  t.submit("job1");
+  t.submit("job2");
+  t.write_done("job1");
+  t.write_done("job2");
+  t.die_with_steps_inside();
+  StepOutcome lost;
+  lost.kind = StepOutcome::Kind::kRequeued;
+  t.actions();
+  t.step_done("job1/a", lost);  // nothing is known of it: still a suspect
+  EXPECT_EQ(t.actions(), "start job1/a");
+  t.step_failed("job1/a", "broken");
+  EXPECT_EQ(t.actions(), "clear job1/a, start job2/a");
+  t.cancel("job2");
+  EXPECT_EQ(t.actions(), "stop job2/a");
+  StepOutcome stopped;
+  stopped.kind = StepOutcome::Kind::kStopped;
+  t.step_done("job2/a", stopped);
+  EXPECT_EQ(t.actions(), "");  // it will not start again, and that is not durable yet
+  t.write_done("job2");
+  EXPECT_EQ(t.actions(), "clear job2/a, answer cancel verb_done, forget job2");
+}
+
+}  // namespace
+}  // namespace millrace::testing
