@@ -234,9 +234,10 @@ void Core::State::adopt_more() {
   const int64_t worth = std::min<int64_t>(64, (options.jobs_resident_max + 9) / 10);
   if (room < worth && runnable_jobs() > 0) return;
   COVER("adopt_more");
+  // Not the whole room: what is not on its way now may be taken by others before it is claimed.
   adopting = std::min(room, waiting);
   adopt_due = clock.now() + kAdoptRetryMs;
-  emit(AdoptMore{room});
+  emit(AdoptMore{adopting});
 }
 
 }  // namespace millrace

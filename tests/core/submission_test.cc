@@ -135,5 +135,14 @@ TEST(Submission, WithoutRoomAJobIsStoredAndAdoptedLater) {
   EXPECT_EQ(t.actions(), "answer wait ended, forget job2");
 }
 
+// What was parked between asking and claiming would be adopted beyond limits.jobs.
+TEST(Submission, NoMoreJobsAreAskedForThanAreCountedAsOnTheirWay) {
+  CoreOptions options = fixture_options();
+  options.jobs_resident_max = 2;
+  options.accepted_in_store = 1;
+  CoreFixture t("a[pure]", options);
+  EXPECT_EQ(t.actions(), "adopt 1");
+}
+
 }  // namespace
 }  // namespace millrace::testing
