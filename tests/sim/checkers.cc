@@ -41,6 +41,8 @@ std::string given_text(const std::vector<Value>& with) {
 
 void Checkers::boot() {
   last_shown_.clear();
+  uploads_.clear();
+  jumped_at_ms_ = INT64_MIN / 2;  // who was not there cannot know
   for (auto& [key, job] : store) job.stolen = false;
 }
 
@@ -49,6 +51,7 @@ void Checkers::write_collected(const Write& write) {
   for (const Digest& digest : named_blobs(record)) {
     if (!disk.contains(digest)) violated("I6: a record names a blob that is not durable");
   }
+  check_blame(record);
   if (record_bytes(record) > kRecordBytesMax) violated("a record is too large");
   for (const StepRecord& step : record.steps) {
     if (step.state == StepState::kRunning) violated("a record stores a running step");
@@ -60,7 +63,9 @@ WriteResult Checkers::apply_write(const Write& write) {
   if (record.rev != write.expected_rev + 1) violated("I5: rev does not grow by one");
   const auto found = store.find(record.key);
   if (write.expected_rev == 0) {
-    if (found != store.end()) return WriteResult::kExists;
+    if (found != store.end() || tombstones.contains(record.key)) return WriteResult::kExists;
+    if (buried_.contains(record.key)) violated("a key was used again before its tombstone expired");
+    if (removed_.contains(record.id())) violated("a removed job came back");
     store[record.key] = {write.record, false};
   } else {
     if (found == store.end()) violated("I1: a write to a job that the store never had");
@@ -83,6 +88,9 @@ WriteResult Checkers::apply_write(const Write& write) {
       violated("a cancellation was forgotten");
     }
     stored.record = write.record;
+  }
+  for (const Digest& digest : named_blobs(record)) {
+    if (!disk.contains(digest)) violated("I6: a stored record names a blob that is not there");
   }
   applied_.insert(Machine::write_id_text(record));
   if (is_final(record.state)) check_end(record);
@@ -116,6 +124,14 @@ void Checkers::step_started(const StartStep& start, const CoreStats& stats, cons
   if (stats.running[lane] > static_cast<int64_t>(slots[lane])) {
     violated("I7: more steps run than there are slots");
   }
+  check_alone(start);
+  for (const Value& value : start.with) {
+    for_each_blob(value, [&](const BlobRef& blob) {
+      if (blob.content->bytes.present()) return;
+      if (!disk.contains(*blob.content->digest))
+        violated("a step is given a blob that was removed");
+    });
+  }
   if (node.decl->effect == Effect::kPure) return;
   const auto stored = store.find(start.job.key);
   if (stored == store.end() || stored->second.record->id() != start.job) {
@@ -141,6 +157,11 @@ void Checkers::step_started(const StartStep& start, const CoreStats& stats, cons
   if (carried.starts > 0 && carried.bytes != given) {
     violated("I4: effect '" + node.id + "' carries other bytes under the same key");
   }
+  if (carried.starts > 0 && carried.job != start.job) {
+    violated("an effect key is used by another job");
+  }
+  if (removed_.contains(start.job)) violated("an effect of a removed job starts");
+  carried.job = start.job;
   carried.bytes = given;
   carried.starts++;
   if (node.decl->effect == Effect::kOnce) {
@@ -153,6 +174,12 @@ void Checkers::step_started(const StartStep& start, const CoreStats& stats, cons
 
 void Checkers::step_succeeded(const StartStep& start) {
   if (!start.effect_key.empty()) ledger_[start.effect_key].succeeded = true;
+}
+
+void Checkers::step_ended(const StartStep& start, StepOutcome::Kind kind) {
+  using Kind = StepOutcome::Kind;
+  if (kind == Kind::kRequeued || kind == Kind::kStopped) return;
+  lives_[{start.job, start.step}].counted++;
 }
 
 void Checkers::shown(const Answer& answer) {

@@ -23,11 +23,31 @@ struct StoredJob {
   bool stolen = false;  // by another node since this boot began
 };
 
+struct Tombstone {
+  Salt salt{};
+  TimeMs expire_at = 0;
+};
+
+struct StoredBlob {
+  TimeMs put_at = 0;   // by the wall clock, as a file's age is
+  uint64_t order = 0;  // of the puts of all boots
+};
+
+// What runs inside the server, and whether it is known to have been there at a death.
+struct SlotNote {
+  uint32_t deaths = 0;
+  bool running = false;
+  bool alone = false;    // it was, at the last death
+  bool suspect = false;  // an earlier death struck while it ran
+};
+
 class Checkers {
  public:
   // ---- what the world keeps; crashes do not touch it
   std::map<JobKey, StoredJob> store;
-  std::set<Digest> disk;  // durable blobs
+  std::map<JobKey, Tombstone> tombstones;
+  std::map<Digest, StoredBlob> disk;               // durable blobs
+  std::map<std::pair<JobId, int>, SlotNote> slot;  // of steps that run inside the server
 
   // ---- what happens
   void boot();
@@ -36,10 +56,32 @@ class Checkers {
   // Applies one write as the Store contract says and checks it.
   WriteResult apply_write(const Write& write);
   void step_started(const StartStep& start, const CoreStats& stats, const uint32_t* slots);
+  void step_ended(const StartStep& start, StepOutcome::Kind kind);
   void step_succeeded(const StartStep& start);
   void shown(const Answer& answer);
   void resident(int64_t jobs, int64_t bound);
   void at_rest();  // after the liveness phase
+
+  // ---- deaths (check_blame.cc)
+  // Steps of these were running inside the server when it died.
+  void died(const std::vector<StartStep>& inside);
+
+  // ---- removals (check_removal.cc)
+  void clock_jumped(DurationMs by_ms, int64_t monotonic_ms);
+  void sweep_begins(int64_t monotonic_ms) const;
+  // The record goes from the store, by a client's wish or because its time is over.
+  void job_removed(const JobKey& key, bool by_client, TimeMs wall);
+  void tombstone_removed(const JobKey& key, TimeMs wall);
+  void answered_gone(const JobKey& key);
+  void uploaded(const Digest& digest, int64_t monotonic_ms);
+  struct BlobRemoval {
+    TimeMs put_before = 0;  // found by its age; kNever: a record that named it went
+    const std::vector<Write>* batch = nullptr;  // in flight
+    bool landed = false;                        // put, and the core has not heard of it
+    DurationMs grace_ms = 0;
+    int64_t monotonic_ms = 0;
+  };
+  void blob_removed(const Digest& digest, const BlobRemoval& how) const;
 
   // A record that came into the store by other ways than our writes.
   void allow(const std::string& write_id) { applied_.insert(write_id); }
@@ -48,8 +90,11 @@ class Checkers {
 
  private:
   void check_end(const JobRecord& record);
+  void check_blame(const JobRecord& record) const;
+  void check_alone(const StartStep& start) const;
 
   struct Carried {
+    JobId job;
     std::string bytes;
     int starts = 0;
     bool succeeded = false;
@@ -58,6 +103,15 @@ class Checkers {
   std::map<JobKey, Salt> acknowledged_;
   std::set<std::string> applied_;  // write ids
   std::map<JobKey, std::pair<Salt, uint64_t>> last_shown_;
+  struct StepLife {
+    uint32_t counted = 0;  // outcomes that count as attempts
+    uint32_t alone = 0;    // deaths of the server with this step alone inside
+  };
+  std::map<std::pair<JobId, int>, StepLife> lives_;
+  std::set<JobId> removed_;
+  std::map<JobKey, Tombstone> buried_;    // what must answer 410
+  std::map<Digest, int64_t> uploads_;     // told in this boot, by the monotonic clock
+  int64_t jumped_at_ms_ = INT64_MIN / 2;  // the last jump that sweeping must wait out
 };
 
 }  // namespace millrace::sim

@@ -1,7 +1,7 @@
 #include "tests/sim/machine.h"
 
 #include <charconv>
-#include <sstream>
+#include <cstring>
 
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
@@ -10,10 +10,17 @@
 namespace millrace::sim {
 namespace {
 
-uint64_t short_hash(std::string_view text) {  // FNV-1a
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-  return hash;
+uint64_t short_hash(std::string_view text) {  // FNV-1a in steps of eight bytes, mixed at the end
+  uint64_t hash = 0xcbf29ce484222325 ^ text.size();
+  while (!text.empty()) {
+    uint64_t word = 0;
+    const size_t size = std::min(text.size(), sizeof word);
+    std::memcpy(&word, text.data(), size);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+    hash ^= hash >> 29;
+    text.remove_prefix(size);
+  }
+  return hash ^ hash >> 32;
 }
 
 template <size_t kSize>
@@ -22,7 +29,7 @@ std::string array_hex(const std::array<uint8_t, kSize>& bytes) {
 }
 
 template <size_t kSize>
-std::array<uint8_t, kSize> array_of(const std::string& word) {
+std::array<uint8_t, kSize> array_of(std::string_view word) {
   const auto bytes = from_hex(word);
   CHECK(bytes && bytes->size() == kSize);
   std::array<uint8_t, kSize> array{};
@@ -54,6 +61,10 @@ std::string json_word(const Value& value) {
   return "j" + hex(canonical_json(value));
 }
 
+std::string long_word(size_t bytes, char letter) {
+  return fmt::format("x{}{}", letter, bytes);
+}
+
 std::string blob_word(std::string_view bytes) {
   return "n" + hex(bytes);
 }
@@ -71,8 +82,9 @@ std::string record_text(const JobRecord& r) {
   if (r.outputs_spilled) text += " spilled=" + r.outputs_spilled->hex();
   append_error(r.error, &text);
   for (const StepRecord& s : r.steps) {
-    text += fmt::format("\n {} {} {} {} {},{},{} {}", state_name(s.state), s.attempts, s.generation,
-                        s.intent, s.started_at, s.finished_at, s.retry_at, s.outputs);
+    text +=
+        fmt::format("\n {} {} {} {} {} {},{},{} {}", state_name(s.state), s.attempts, s.generation,
+                    s.deaths, s.intent, s.started_at, s.finished_at, s.retry_at, s.outputs);
     if (s.frozen) text += " frozen=" + s.frozen->hex();
     if (s.spilled) text += " spilled=" + s.spilled->hex();
     append_error(s.error, &text);
@@ -85,14 +97,16 @@ std::string record_text(const JobRecord& r) {
 
 class Machine::Words {
  public:
-  explicit Words(const std::string& line) : stream_(line) {}
-  std::string word() {
-    std::string text;
-    CHECK_MSG(static_cast<bool>(stream_ >> text), "a trace line is too short");
+  explicit Words(std::string_view line) : rest_(line) {}
+  std::string_view word() {
+    CHECK_MSG(!rest_.empty(), "a trace line is too short");
+    const size_t end = std::min(rest_.find(' '), rest_.size());
+    const std::string_view text = rest_.substr(0, end);
+    rest_.remove_prefix(std::min(end + 1, rest_.size()));
     return text;
   }
   int64_t number() {
-    const std::string text = word();
+    const std::string_view text = word();
     int64_t value = 0;
     const auto end = std::from_chars(text.data(), text.data() + text.size(), value);
     CHECK(end.ec == std::errc());
@@ -100,13 +114,13 @@ class Machine::Words {
   }
   uint64_t id() { return static_cast<uint64_t>(number()); }
   JobKey key() { return JobKey{array_of<16>(word())}; }
-  bool more() { return !(stream_ >> std::ws).eof(); }
+  bool more() const { return !rest_.empty(); }
 
  private:
-  std::istringstream stream_;
+  std::string_view rest_;
 };
 
-std::shared_ptr<const JobRecord> Machine::image(const std::string& write_id) const {
+std::shared_ptr<const JobRecord> Machine::image(std::string_view write_id) const {
   const auto found = images_.find(write_id);
   CHECK_MSG(found != images_.end(), "the trace names a record that was never written");
   return found->second;
@@ -115,7 +129,7 @@ std::shared_ptr<const JobRecord> Machine::image(const std::string& write_id) con
 std::vector<Action> Machine::execute(const std::string& line) {
   trace_ += "> " + line + "\n";
   Words words(line);
-  const std::string verb = words.word();
+  const std::string_view verb = words.word();
   std::vector<Action> actions;
   if (verb == "boot") {
     boot(words);
@@ -153,13 +167,24 @@ void Machine::boot(Words& words) {
   options.jobs_accepted_max = words.number();
   options.accepted_in_store = words.number();
   options.write_id_seed = words.id();
-  options.broken_gate_for_test = words.number() != 0;
+  const int64_t broken = words.number();
+  options.broken_gate_for_test = (broken & 1) != 0;
+  options.broken_eviction_for_test = (broken & 2) != 0;
+  options.retention_ms = words.number();
+  while (words.more()) {
+    Suspect suspect;
+    suspect.job = *JobId::parse(words.word());
+    suspect.step = static_cast<int>(words.number());
+    suspect.deaths = static_cast<uint32_t>(words.number());
+    suspect.alone = words.number() != 0;
+    options.suspects.push_back(suspect);
+  }
   core_ = std::make_unique<Core>(options);
   started_.clear();
 }
 
 // What other nodes and wrong plugins do to a stored record.
-void Machine::alter(const std::string& verb, Words& words) {
+void Machine::alter(std::string_view verb, Words& words) {
   auto record = std::make_shared<JobRecord>(*image(words.word()));
   record->write_id = array_of<8>(words.word());
   if (verb == "steal") {
@@ -173,7 +198,7 @@ void Machine::alter(const std::string& verb, Words& words) {
   images_[write_id_text(*record)] = record;
 }
 
-Event Machine::parse(const std::string& verb, Words& words) {
+Event Machine::parse(std::string_view verb, Words& words) {
   if (verb == "submit") return parse_submit(words);
   if (verb == "adopt") return parse_adopt(words);
   if (verb == "done") return parse_done(words);
@@ -187,7 +212,7 @@ Event Machine::parse(const std::string& verb, Words& words) {
   }
   if (verb == "bytes") {
     BytesDurable event{now, words.id(), {}, {}};
-    const std::string digest = words.word();
+    const std::string_view digest = words.word();
     if (digest != "-") event.digest.bytes = array_of<32>(digest);
     const auto number = static_cast<int>(words.number());
     if (number != 0) event.status = Status::unavailable(number, "a simulated failure");
@@ -260,8 +285,8 @@ Event Machine::parse_done(Words& words) {
   return event;
 }
 
-Value Machine::parse_value(const std::string& word, const StartStep* start) {
-  const std::string rest = word.substr(1);
+Value Machine::parse_value(std::string_view word, const StartStep* start) {
+  const std::string_view rest = word.substr(1);
   BlobRef blob;
   blob.media_type = "image/png";
   switch (word[0]) {
@@ -270,22 +295,17 @@ Value Machine::parse_value(const std::string& word, const StartStep* start) {
     case 'j':
       return *parse_json(*from_hex(rest));
     case 'f':
-      return start->with[static_cast<size_t>(std::stoi(rest))];
-    case 'n': {
-      const std::string bytes = *from_hex(rest);
-      blob.content = std::make_shared<BlobContent>();
-      blob.content->size_bytes = bytes.size();
-      blob.content->bytes = Bytes::of(bytes);
-      return Value(std::move(blob));
-    }
+      return start->with[static_cast<size_t>(rest[0] - '0')];
+    case 'x':
+      return std::string(std::stoul(std::string(rest.substr(1))), rest[0]);
     default:
       break;
   }
-  CHECK_MSG(word[0] == 'd', "the trace has an unknown value");
+  CHECK_MSG(word[0] == 'n', "the trace has an unknown value");
+  std::string bytes = *from_hex(rest);
   blob.content = std::make_shared<BlobContent>();
-  blob.content->digest = Digest{array_of<32>(rest.substr(0, 64))};
-  blob.content->size_bytes = std::stoull(rest.substr(65));
-  blob.content->durable = true;
+  blob.content->size_bytes = bytes.size();
+  blob.content->bytes = Bytes::of(std::move(bytes));
   return Value(std::move(blob));
 }
 
@@ -326,6 +346,8 @@ void Machine::note(const Action& action) {
     trace_ += fmt::format("< forget {} {}\n", key_text(forget->key), forget->unfinished);
   } else if (const auto* more = std::get_if<AdoptMore>(&action)) {
     trace_ += fmt::format("< adopt_more {}\n", more->room);
+  } else if (const auto* clear = std::get_if<ClearSuspect>(&action)) {
+    trace_ += fmt::format("< clear {} {}\n", clear->job.text(), clear->step);
   }
 }
 

@@ -5,8 +5,8 @@
 // machine must give the same text (I9), and a trace in a file replays without any world.
 //
 // Lines begin with "> " (done to the core) or "< " (what it did). A value is one word: "-" null,
-// "n<hex>" new bytes, "d<digest>:<size>" bytes known to be durable, "f<port>" the blob that the
-// step was given there, "j<hex>" JSON.
+// "n<hex>" bytes, "f<port>" the blob that the step was given there, "j<hex>" JSON,
+// "x<letter><count>" a long JSON string.
 #pragma once
 
 #include <map>
@@ -28,6 +28,7 @@ std::string hex(std::string_view bytes);
 std::string key_text(const JobKey& key);
 std::string json_word(const Value& value);  // "j…"
 std::string blob_word(std::string_view bytes);
+std::string long_word(size_t bytes, char letter);  // a JSON string of one letter
 // A text that differs when any part of the record does.
 std::string record_text(const JobRecord& record);
 
@@ -41,25 +42,25 @@ class Machine {
   Core& core() { return *core_; }
   const std::string& trace() const { return trace_; }
   // A record that this machine knows by its write id: collected from the core, stolen or tampered.
-  std::shared_ptr<const JobRecord> image(const std::string& write_id) const;
+  std::shared_ptr<const JobRecord> image(std::string_view write_id) const;
   static std::string write_id_text(const JobRecord& record);
 
  private:
   class Words;
   void boot(Words& words);
-  Event parse(const std::string& verb, Words& words);
+  Event parse(std::string_view verb, Words& words);
   Event parse_submit(Words& words);
   Event parse_adopt(Words& words);
   Event parse_done(Words& words);
-  Value parse_value(const std::string& word, const StartStep* start);
-  void alter(const std::string& verb, Words& words);
+  Value parse_value(std::string_view word, const StartStep* start);
+  void alter(std::string_view verb, Words& words);
   void note(const Action& action);
   std::string show_value(const Value& value);
 
   std::unique_ptr<Core> core_;
   std::string trace_;
-  std::map<std::string, std::shared_ptr<const JobRecord>> images_;  // by write id
-  std::map<Digest, std::string> texts_;                             // of puts, to read spills back
+  std::map<std::string, std::shared_ptr<const JobRecord>, std::less<>> images_;  // by write id
+  std::map<Digest, std::string> texts_;  // of puts, to read spills back
   std::map<Ticket, StartStep> started_;
 };
 

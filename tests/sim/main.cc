@@ -1,4 +1,6 @@
 // sim: the core in a fake world. See --help.
+#include <fmt/ranges.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -20,7 +22,10 @@ constexpr const char* kHelp =
     "pair\n"
     "sim --replay FILE        the events of a recorded trace must give the recorded actions\n"
     "sim --coverage N         every COVER mark of the core is reached within N seeds\n"
-    "sim --broken-gate N      a gate that lets effects start too early is caught within N seeds\n"
+    "sim --broken WHAT N      what is broken on purpose (gate, eviction, grace, tombstone) is "
+    "caught "
+    "within N seeds,\n"
+    "                         and the printed command fails in the same way again\n"
     "sim --record FILE        writes the trace of the canonical job with one crash, for --replay\n"
     "--out FILE               where the trace of a failure goes (default: sim.trace)\n";
 
@@ -30,43 +35,89 @@ struct Arguments {
   uint64_t seed = 1, count = 0, first = 1;
   std::string mode, file, out = "sim.trace";
   bool steps = false;
+  Broken broken = Broken::kNothing;
 };
+
+struct BrokenPart {
+  Broken broken;
+  const char* name;
+  std::vector<std::string> caught_as;  // how the violation begins
+};
+const BrokenPart kBrokenParts[] = {
+    {Broken::kGate, "gate", {"I3", "I4"}},
+    {Broken::kEviction, "eviction", {"I8", "an answer", "a cancellation", "I1"}},
+    {Broken::kGrace, "grace", {"I11"}},
+    {Broken::kTombstone, "tombstone", {"a key was used again", "I1"}},
+};
+
+const BrokenPart* part_of(const std::string& name) {
+  for (const BrokenPart& part : kBrokenParts) {
+    if (part.name == name) return &part;
+  }
+  return nullptr;
+}
 
 void write_file(const std::string& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
-// Runs one seed; on a violation says how to see it again. True when all is well.
-bool run_seed(uint64_t seed, const Arguments& arguments, bool print) {
-  World world({seed, false});
-  bool well = true;
+uint64_t lives = 0;  // of all worlds so far
+
+// Runs one seed. Nothing: all is well.
+std::optional<Violation> run_world(const WorldOptions& options, std::string* trace) {
+  World world(options);
+  std::optional<Violation> caught;
   try {
     world.run();
   } catch (const Violation& violation) {
-    well = false;
-    write_file(arguments.out, world.trace());
-    std::fprintf(stderr, "seed %llu: %s\n  reproduce: sim --seed %llu --steps\n  trace: %s\n",
-                 static_cast<unsigned long long>(seed), violation.what.c_str(),
-                 static_cast<unsigned long long>(seed), arguments.out.c_str());
+    caught = violation;
   }
-  if (print) std::fputs(world.trace().c_str(), stdout);
-  return well;
+  lives += world.lives();
+  *trace = world.trace();
+  return caught;
+}
+
+std::vector<std::string> command(const WorldOptions& options) {
+  std::vector<std::string> words = {"sim", "--seed", std::to_string(options.seed)};
+  for (const BrokenPart& part : kBrokenParts) {
+    if (part.broken != options.broken) continue;
+    words.insert(words.end(), {"--with-broken", part.name});
+  }
+  return words;
+}
+
+// On a violation says how to see it again. True when all is well.
+bool run_seed(const WorldOptions& options, const Arguments& arguments, bool print) {
+  std::string trace;
+  const auto violation = run_world(options, &trace);
+  if (violation) {
+    write_file(arguments.out, trace);
+    std::fprintf(stderr, "seed %llu: %s\n  reproduce: %s --steps\n  trace: %s\n",
+                 static_cast<unsigned long long>(options.seed), violation->what.c_str(),
+                 fmt::format("{}", fmt::join(command(options), " ")).c_str(),
+                 arguments.out.c_str());
+  }
+  if (print) std::fputs(trace.c_str(), stdout);
+  return !violation;
 }
 
 int run_seeds(const Arguments& arguments) {
   int failures = 0;
+  const auto begin = std::chrono::steady_clock::now();
   for (uint64_t seed = arguments.first; seed < arguments.first + arguments.count; seed++) {
-    if (!run_seed(seed, arguments, false) && ++failures >= 5) break;
+    if (!run_seed({seed, Broken::kNothing}, arguments, false) && ++failures >= 5) break;
   }
-  std::printf("%llu seeds from %llu: %d failures\n",
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  std::printf("%llu seeds from %llu: %d failures; %llu jobs lived to their end, %.0f a second\n",
               static_cast<unsigned long long>(arguments.count),
-              static_cast<unsigned long long>(arguments.first), failures);
+              static_cast<unsigned long long>(arguments.first), failures,
+              static_cast<unsigned long long>(lives), static_cast<double>(lives) / took.count());
   return failures == 0 ? 0 : 1;
 }
 
 bool run_crashes(const std::vector<int>& crashes, bool disk_first, bool apply, int* events,
                  const Arguments& arguments) {
-  World world({7, false});
+  World world({7, Broken::kNothing});
   try {
     *events = world.run_scripted(crashes, disk_first, apply);
     return true;
@@ -131,31 +182,33 @@ int run_replay(const Arguments& arguments) {
   return 1;
 }
 
-// The marks that stand in the core's sources.
-std::set<std::string> marks() {
-  std::set<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(MILLRACE_SOURCE "/engine/core")) {
+void add_marks(const std::string& folder, std::set<std::string>* marks) {
+  std::set<std::string>& names = *marks;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     std::ifstream file(entry.path());
     std::stringstream text;
     text << file.rdbuf();
     const std::string source = text.str();
-    constexpr std::string_view kMark = "COVER(\"";
+    constexpr std::string_view kMark =
+        "COVER"
+        "(\"";
     for (size_t at = source.find(kMark); at != std::string::npos; at = source.find(kMark, at + 1)) {
       const size_t begin = at + kMark.size();
       names.insert(source.substr(begin, source.find('"', begin) - begin));
     }
   }
-  return names;
 }
 
 int run_coverage(const Arguments& arguments) {
-  std::set<std::string> missing = marks(), seen;
+  std::set<std::string> missing, seen;
+  add_marks(MILLRACE_SOURCE "/engine/core", &missing);
+  add_marks(MILLRACE_SOURCE "/tests/sim", &missing);
   const size_t all = missing.size();
   covered = &seen;
   cover_sink = [](const char* name) { covered->insert(name); };
   uint64_t seed = arguments.first;
   for (; seed < arguments.first + arguments.count && !missing.empty(); seed++) {
-    if (!run_seed(seed, arguments, false)) return 1;
+    if (!run_seed({seed, Broken::kNothing}, arguments, false)) return 1;
     for (const std::string& name : seen) missing.erase(name);
   }
   cover_sink = nullptr;
@@ -165,43 +218,37 @@ int run_coverage(const Arguments& arguments) {
   return missing.empty() && all > 0 ? 0 : 1;
 }
 
-int run_broken_gate(const Arguments& arguments) {
-  for (uint64_t seed = 1; seed <= arguments.count; seed++) {
-    World world({seed, true});
-    try {
-      world.run();
-    } catch (const Violation& violation) {
-      const bool right = violation.what.starts_with("I3") || violation.what.starts_with("I4");
-      std::printf("caught at seed %llu: %s\n", static_cast<unsigned long long>(seed),
-                  violation.what.c_str());
-      return right ? 0 : 1;
-    }
-  }
-  std::fprintf(stderr, "a broken gate was not noticed in %llu seeds\n",
-               static_cast<unsigned long long>(arguments.count));
-  return 1;
-}
-
-bool read_arguments(int argc, char** argv, Arguments* arguments) {
-  for (int i = 1; i < argc; i++) {
-    const std::string name = argv[i];
+bool read_arguments(const std::vector<std::string>& words, Arguments* arguments) {
+  for (size_t i = 1; i < words.size(); i++) {
+    const std::string& name = words[i];
     if (name == "--steps") {
       arguments->steps = true;
-    } else if (name == "--exhaustive") {
+      continue;
+    }
+    if (name == "--exhaustive") {
       arguments->mode = name;
-    } else if (i + 1 >= argc) {
-      return false;
-    } else if (name == "--out") {
-      arguments->out = argv[++i];
+      continue;
+    }
+    if (i + 1 >= words.size()) return false;
+    const std::string& value = words[++i];
+    if (name == "--out") {
+      arguments->out = value;
     } else if (name == "--first") {
-      arguments->first = std::strtoull(argv[++i], nullptr, 10);
+      arguments->first = std::strtoull(value.c_str(), nullptr, 10);
     } else if (name == "--replay" || name == "--record") {
       arguments->mode = name;
-      arguments->file = argv[++i];
-    } else if (name == "--seed" || name == "--seeds" || name == "--coverage" ||
-               name == "--broken-gate") {
+      arguments->file = value;
+    } else if (name == "--seed" || name == "--seeds" || name == "--coverage") {
       arguments->mode = name;
-      arguments->seed = arguments->count = std::strtoull(argv[++i], nullptr, 10);
+      arguments->seed = arguments->count = std::strtoull(value.c_str(), nullptr, 10);
+    } else if (name == "--broken" || name == "--with-broken") {
+      const BrokenPart* part = part_of(value);
+      if (part == nullptr) return false;
+      arguments->broken = part->broken;
+      if (name == "--with-broken") continue;
+      if (++i == words.size()) return false;
+      arguments->mode = name;
+      arguments->count = std::strtoull(words[i].c_str(), nullptr, 10);
     } else {
       return false;
     }
@@ -209,20 +256,49 @@ bool read_arguments(int argc, char** argv, Arguments* arguments) {
   return !arguments->mode.empty();
 }
 
+// Each deliberate defect is caught as what it is, and the printed command shows it again, event by
+// event.
+int run_broken(const Arguments& arguments) {
+  for (uint64_t seed = 1; seed <= arguments.count; seed++) {
+    const WorldOptions options{seed, arguments.broken};
+    std::string trace, again;
+    const auto violation = run_world(options, &trace);
+    if (!violation) continue;
+    std::printf("caught at seed %llu: %s\n", static_cast<unsigned long long>(seed),
+                violation->what.c_str());
+    bool right = false;
+    for (const BrokenPart& part : kBrokenParts) {
+      if (part.broken != arguments.broken) continue;
+      for (const std::string& begin : part.caught_as) right |= violation->what.starts_with(begin);
+    }
+    Arguments printed;
+    CHECK(read_arguments(command(options), &printed) && printed.mode == "--seed");
+    const auto repeated = run_world({printed.seed, printed.broken}, &again);
+    const bool same = repeated && repeated->what == violation->what && again == trace;
+    if (!right) std::fprintf(stderr, "that is not how it should be caught\n");
+    if (!same) std::fprintf(stderr, "the printed command does not reproduce it\n");
+    return right && same ? 0 : 1;
+  }
+  std::fprintf(stderr, "what is broken was not noticed in %llu seeds\n",
+               static_cast<unsigned long long>(arguments.count));
+  return 1;
+}
+
 int run(const Arguments& arguments) {
-  if (arguments.mode == "--seed")
-    return run_seed(arguments.seed, arguments, arguments.steps) ? 0 : 1;
+  if (arguments.mode == "--seed") {
+    return run_seed({arguments.seed, arguments.broken}, arguments, arguments.steps) ? 0 : 1;
+  }
   if (arguments.mode == "--seeds") return run_seeds(arguments);
   if (arguments.mode == "--exhaustive") return run_exhaustive(arguments);
   if (arguments.mode == "--replay") return run_replay(arguments);
   if (arguments.mode == "--record") {
-    World world({7, false});
+    World world({7, Broken::kNothing});
     world.run_scripted({12}, true, true);
     write_file(arguments.file, world.trace());
     return 0;
   }
   if (arguments.mode == "--coverage") return run_coverage(arguments);
-  return run_broken_gate(arguments);
+  return run_broken(arguments);
 }
 
 }  // namespace
@@ -230,7 +306,7 @@ int run(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   millrace::sim::Arguments arguments;
-  if (!millrace::sim::read_arguments(argc, argv, &arguments)) {
+  if (!millrace::sim::read_arguments({argv, argv + argc}, &arguments)) {
     std::fputs(millrace::sim::kHelp, stderr);
     return 2;
   }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/base/cover.h"
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
 #include "tests/core/work_catalogue.h"
@@ -18,48 +19,31 @@ typename Map::iterator nth(Map& map, uint64_t n) {
 
 }  // namespace
 
+// What may happen, and in how many of a hundred cases when it is its turn.
 bool World::move(int which) {
-  switch (which) {
-    case 0:
-    case 1:
-      return submit_new();
-    case 2:
-      return submit_again();
-    case 3:
-      return cancel();
-    case 4:
-      return wait();
-    case 5:
-      return unwait();
-    case 6:
-    case 7:
-      return work(false);
-    case 8:
-      return put_done(false);
-    case 9:
-      return collect();
-    case 10:
-      return write();
-    case 11:
-    case 12:
-      return pass_time();
-    case 13:
-      return random_.chance(10) && jump();
-    case 14:
-      return random_.chance(30) && change_capacity();
-    case 15:
-      return random_.chance(15) && restart();
-    case 16:
-      return random_.chance(10) && drain();
-    case 17:
-      return random_.chance(10) && steal();
-    case 18:
-      return random_.chance(10) && tamper();
-    case 19:
-      return random_.chance(20) && toggle_full_disk();
-    default:
-      return false;
-  }
+  struct Move {
+    bool (World::*make)();
+    uint32_t percent;
+  };
+  static constexpr Move kAll[] = {
+      {&World::submit_new, 100},     {&World::submit_new, 100},
+      {&World::submit_again, 100},   {&World::cancel, 100},
+      {&World::wait, 100},           {&World::unwait, 100},
+      {&World::work_badly, 100},     {&World::work_badly, 100},
+      {&World::put_badly, 100},      {&World::collect, 100},
+      {&World::write, 100},          {&World::pass_time, 100},
+      {&World::pass_time, 100},      {&World::jump, 10},
+      {&World::change_capacity, 30}, {&World::restart, 15},
+      {&World::drain, 10},           {&World::steal, 10},
+      {&World::tamper, 10},          {&World::toggle_full_disk, 20},
+      {&World::upload, 30},          {&World::delete_job, 60},
+      {&World::sweep_records, 40},   {&World::sweep_garbage, 40},
+      {&World::put_lands, 100},      {&World::long_pause, 10},
+      {&World::finish_drain, 100},   {&World::io_worker_dies, 20},
+  };
+  static_assert(std::size(kAll) == kMoves);
+  const Move& move = kAll[which];
+  return random_.chance(move.percent) && (this->*move.make)();
 }
 
 // ---- clients
@@ -67,7 +51,7 @@ bool World::move(int which) {
 bool World::submit_new() {
   if (clients_.size() >= 24) return submit_again();
   Client client;
-  client.pipeline = random_.below(pipelines().size());
+  client.pipeline = random_.below(heavy_ ? pipelines().size() : kLightPipelines);
   client.variant = static_cast<int>(random_.below(4));
   if (random_.chance(60)) client.key = fmt::format("key{}", random_.below(6));
   clients_.push_back(client);
@@ -117,14 +101,11 @@ void World::submit(size_t index) {
   std::string line = fmt::format("submit {} {} {} {} {} {} v{}", now_, client.submit,
                                  client.pipeline, key_text(client.job), flags, salt,
                                  graph.inputs.empty() ? client.variant : client.variant / 2);
-  const std::string bytes = fmt::format("upload of {} {}", graph.name, client.variant);
-  const auto digest = sha256(bytes);
+  const std::string bytes = upload_bytes(graph, client.variant);
   for (const InputDecl& input : graph.inputs) {
     if (input.type.is_blob()) {
       if (input.type.optional && client.variant == 0) {
         line += " -";
-      } else if (checkers_.disk.contains(digest) && client.variant == 1) {
-        line += fmt::format(" d{}:{}", digest.hex(), bytes.size());  // uploaded before
       } else {
         line += " " + blob_word(bytes);
       }
@@ -135,7 +116,13 @@ void World::submit(size_t index) {
       line += " " + json_word(Value(Value::List(static_cast<size_t>(client.variant), Value(1))));
     }
   }
+  submitting_ = client.job;
   apply(line);
+  submitting_ = {};
+}
+
+std::string World::upload_bytes(const Graph& graph, int variant) {
+  return fmt::format("upload of {} {}", graph.name, variant);
 }
 
 bool World::cancel() {
@@ -168,7 +155,9 @@ bool World::wait() {
   const size_t index = random_.below(clients_.size());
   const Client& client = clients_[index];
   if (!client.acknowledged) return false;
-  const StoredJob& stored = checkers_.store.at(client.job);
+  const auto found = checkers_.store.find(client.job);
+  if (found == checkers_.store.end()) return false;  // deleted, or expired
+  const StoredJob& stored = found->second;
   const bool resident = machine_.core().resident(client.job);
   // Who looked at the job a moment ago may ask just after its end.
   const bool gone = is_final(stored.record->state) || stored.stolen;
@@ -197,16 +186,34 @@ bool World::work(bool well) {
   if (running_.empty()) return false;
   const auto found = scripted_ ? running_.begin() : nth(running_, random_.below(running_.size()));
   const Running running = found->second;
+  if (poisonous(running.start)) {
+    COVER("sim_poison");
+    crash(false, false);
+    return true;
+  }
   running_.erase(found);
-  apply(fmt::format("done {} {} {}", now_, running.start.ticket, outcome_words(running, well)));
+  StepOutcome::Kind kind = StepOutcome::Kind::kSucceeded;
+  const std::string words = outcome_words(running, well, &kind);
+  end_step(running, kind, words);
   return true;
 }
 
+void World::end_step(const Running& running, StepOutcome::Kind kind, const std::string& words) {
+  const StartStep& start = running.start;
+  checkers_.step_ended(start, kind);
+  const auto note = checkers_.slot.find({start.job, start.step});
+  if (note != checkers_.slot.end()) {
+    note->second.running = false;
+    if (!note->second.suspect) checkers_.slot.erase(note);
+  }
+  apply(fmt::format("done {} {} {}", now_, start.ticket, words));
+}
+
 // Kind, transient, retry after, reason, length of the message, outputs.
-std::string World::outcome_words(const Running& running, bool well) {
+std::string World::outcome_words(const Running& running, bool well, StepOutcome::Kind* chosen) {
   using Kind = StepOutcome::Kind;
+  Kind& kind = *chosen;
   const std::string& id = running.start.graph->steps[static_cast<size_t>(running.start.step)].id;
-  Kind kind = Kind::kSucceeded;
   if (running.stopped && random_.chance(70)) {
     kind = Kind::kStopped;
   } else if (!well) {
@@ -240,12 +247,12 @@ std::string World::output_words(const Running& running) {
   if (running.start.with[0].kind() == Value::Kind::kBlob) {
     data = made[0] < '6' ? " f0" : " " + blob_word(node.id + made);
   }
-  Value text = made;
-  if (node.id.starts_with("big")) text = std::string(20'000, made[1]);
-  if (node.id.starts_with("huge")) text = std::string(kInlineJsonBytesMax + 100, made[1]);
-  if (node.id.starts_with("fat")) text = std::string(15'900, made[1]);
-  if (node.id == "some") text = std::string(10'000, made[1]);  // fills what is left almost
-  return data + " " + json_word(text);
+  size_t bytes = 0;
+  if (node.id.starts_with("big")) bytes = 20'000;
+  if (node.id.starts_with("huge")) bytes = kInlineJsonBytesMax + 100;
+  if (node.id.starts_with("fat")) bytes = 15'900;
+  if (node.id == "some") bytes = 10'000;  // fills what is left almost
+  return data + " " + (bytes > 0 ? long_word(bytes, made[1]) : json_word(made));
 }
 
 // ---- disks
@@ -264,7 +271,33 @@ bool World::put_done(bool well) {
   }
   // A content that is put twice is durable once; its bytes may be gone by the second time.
   const Digest digest = content->bytes.present() ? sha256(content->bytes.view()) : *content->digest;
-  checkers_.disk.insert(digest);
+  land(digest);
+  apply(fmt::format("bytes {} {} {} 0", now_, ticket, digest.hex()));
+  return true;
+}
+
+void World::land(const Digest& digest) {
+  checkers_.disk[digest] = {now_, ++puts_landed_};
+}
+
+// The first half of put_done(): a blob that is there already only becomes young again.
+bool World::put_lands() {
+  if (puts_.empty() || full_disk_) return false;
+  const auto found = nth(puts_, random_.below(puts_.size()));
+  const BlobContent& content = *found->second;
+  const Digest digest = content.digest ? *content.digest : sha256(content.bytes.view());
+  land(digest);
+  landed_[found->first] = {digest, puts_landed_};
+  puts_.erase(found);
+  return true;
+}
+
+bool World::put_told() {
+  if (landed_.empty()) return false;
+  const auto found = nth(landed_, random_.below(landed_.size()));
+  const Ticket ticket = found->first;
+  const Digest digest = found->second.digest;
+  landed_.erase(found);
   apply(fmt::format("bytes {} {} {} 0", now_, ticket, digest.hex()));
   return true;
 }
@@ -272,6 +305,7 @@ bool World::put_done(bool well) {
 bool World::collect() {
   if (!batch_.empty()) return false;
   batch_ = machine_.collect();
+  if (!batch_.empty()) batches_collected_++;
   for (const Write& write : batch_) checkers_.write_collected(write);
   return !batch_.empty();
 }
@@ -279,11 +313,13 @@ bool World::collect() {
 // The batch comes back: all of it refused, or each record as the store finds it.
 bool World::write() {
   if (batch_.empty()) return false;
+  while (remove_blobs()) {  // what the writer was asked for before
+  }
   const std::vector<Write> batch = std::move(batch_);
   batch_.clear();
   const bool full = full_disk_ && faults_;
   for (const Write& write : batch) {
-    const WriteResult result = full ? WriteResult::kNoSpace : checkers_.apply_write(write);
+    const WriteResult result = full ? WriteResult::kNoSpace : commit(write);
     apply(fmt::format("written {} {} {} {}", now_, key_text(write.record->key), write.record->rev,
                       static_cast<int>(result)));
   }
@@ -347,42 +383,6 @@ bool World::adopt() {
 
 void World::adopt_record(const std::shared_ptr<const JobRecord>& record) {
   apply(fmt::format("adopt {} {} {}", now_, Machine::write_id_text(*record), unusable_ ? 0 : 1));
-}
-
-bool World::pass_time() {
-  const TimeMs due = machine_.core().next_deadline();
-  if (due != kNever && random_.chance(70)) {
-    now_ = std::max(now_, std::min(due, now_ + 100'000));
-  } else {
-    now_ += static_cast<TimeMs>(random_.below(5'000));
-  }
-  apply(fmt::format("tick {}", now_));
-  return true;
-}
-
-bool World::jump() {
-  now_ += static_cast<TimeMs>(random_.below(14'400'000)) - 7'200'000;
-  return true;
-}
-
-bool World::change_capacity() {
-  const int lane = static_cast<int>(random_.below(kLanes));
-  slots_[lane] = static_cast<uint32_t>(random_.below(4));
-  apply(fmt::format("capacity {} {} {}", now_, lane, slots_[lane]));
-  return true;
-}
-
-bool World::restart() {
-  crash(false, false);
-  return true;
-}
-
-// After a drain everything that could be finished is; then the next server comes.
-bool World::drain() {
-  if (draining_) return false;
-  draining_ = true;
-  apply(fmt::format("drain {}", now_));
-  return true;
 }
 
 }  // namespace millrace::sim

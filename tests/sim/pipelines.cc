@@ -111,7 +111,7 @@ const std::vector<std::shared_ptr<const Graph>>& pipelines() {
   static const auto* graphs = [] {
     auto* list = new std::vector<std::shared_ptr<const Graph>>();
     for (const char* yaml :
-         {kCanonical, kDiamond, kOnce, kBranches, kSpill, kFat, kDeadlines, kPure}) {
+         {kCanonical, kDiamond, kOnce, kBranches, kDeadlines, kPure, kSpill, kFat}) {
       list->push_back(testing::graph_of(yaml + 1));
     }
     return list;

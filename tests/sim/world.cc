@@ -15,6 +15,11 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   put_fails_percent_ = random_.chance(50) ? 0 : random_.below(40);
   if (random_.chance(30)) resident_max_ = 1 + static_cast<int64_t>(random_.below(6));
   if (random_.chance(20)) accepted_max_ = 1 + static_cast<int64_t>(random_.below(8));
+  constexpr DurationMs kRetentions[] = {60'000, 600'000, 7'200'000, 7 * 86'400'000LL};
+  retention_ms_ = kRetentions[random_.below(4)];
+  heavy_ = random_.chance(12);
+  thread_isolation_ = random_.chance(25);
+  if (thread_isolation_ && random_.chance(60)) poison_ = static_cast<int>(random_.below(8));
 }
 
 // ---- life of the server
@@ -30,10 +35,20 @@ void World::boot() {
   unusable_ = faults_ && !scripted_ && random_.chance(5);
   adopt_room_ = std::min(resident_max_, checkers_.unfinished());
   forced_ = 0;
-  machine_.execute(fmt::format("boot {} {} {} {} {} {}",
+  grace_ms_ = std::max<DurationMs>(retention_ms_, 600'000);
+  sweeper_.emplace(options_.broken == Broken::kGrace ? 0 : grace_ms_, now_, monotonic_);
+  std::string suspects;
+  for (const auto& [key, note] : checkers_.slot) {
+    suspects +=
+        fmt::format(" {} {} {} {}", key.first.text(), key.second, note.deaths, note.alone ? 1 : 0);
+  }
+  const int broken = options_.broken == Broken::kGate       ? 1
+                     : options_.broken == Broken::kEviction ? 2
+                                                            : 0;
+  machine_.execute(fmt::format("boot {} {} {} {} {} {} {}{}",
                                hex({reinterpret_cast<const char*>(node_.bytes.data()), 16}),
                                resident_max_, accepted_max_, checkers_.unfinished(),
-                               options_.seed * 1000 + boots_, options_.broken_gate ? 1 : 0));
+                               options_.seed * 1000 + boots_, broken, retention_ms_, suspects));
   slots_[0] = slots_[1] = allowed_[0] = allowed_[1] = 0;
   for (int lane = 0; lane < kLanes; lane++) {
     slots_[lane] = scripted_ ? 8 : 1 + static_cast<uint32_t>(random_.below(4));
@@ -45,17 +60,39 @@ void World::boot() {
 void World::crash(bool all, bool nothing) {
   const auto happens = [&] { return all || (!nothing && random_.chance(50)); };
   for (const Write& write : batch_) {
-    if (happens() && !full_disk_) checkers_.apply_write(write);
+    if (happens() && !full_disk_) commit(write);
   }
   for (const auto& [ticket, content] : puts_) {
-    if (happens()) checkers_.disk.insert(sha256(content->bytes.view()));
+    if (happens()) land(content->digest ? *content->digest : sha256(content->bytes.view()));
   }
+  note_deaths();
   batch_.clear();
   puts_.clear();
+  landed_.clear();
+  uploads_.clear();
+  removals_.clear();
   running_.clear();
   questions_.clear();
   boot();
   resume_lost_clients();
+}
+
+WriteResult World::commit(const Write& write) {
+  const WriteResult result = checkers_.apply_write(write);
+  if (result == WriteResult::kApplied && is_final(write.record->state)) lives_++;
+  return result;
+}
+
+// What the slot that survives the server says of steps that ran inside it.
+void World::note_deaths() {
+  if (!thread_isolation_) return;
+  std::vector<StartStep> inside;
+  for (const auto& [ticket, running] : running_) inside.push_back(running.start);
+  checkers_.died(inside);
+  for (auto& [key, note] : checkers_.slot) {
+    if (!note.running) continue;
+    note = {note.deaths, false, inside.size() == 1, true};
+  }
 }
 
 // Who got no answer asks again, under the same key if there is one.
@@ -84,8 +121,14 @@ void World::apply(const std::string& line) {
 
 void World::carry_out(const Action& action) {
   if (const auto* start = std::get_if<StartStep>(&action)) {
+    if (draining_) violated("a step starts after the drain has begun");
     checkers_.step_started(*start, machine_.core().stats(), allowed_);
+    check_overtaking(*start);
     running_[start->ticket] = {*start, false};
+    if (thread_isolation_) {
+      SlotNote& note = checkers_.slot[{start->job, start->step}];
+      note = {start->deaths, true, false, note.suspect};
+    }
   } else if (const auto* stop = std::get_if<StopStep>(&action)) {
     const auto found = running_.find(stop->ticket);
     if (found == running_.end()) violated("a step is stopped that does not run");
@@ -98,6 +141,10 @@ void World::carry_out(const Action& action) {
     answered(*answer);
   } else if (const auto* more = std::get_if<AdoptMore>(&action)) {
     adopt_room_ = more->room;
+  } else if (const auto* clear = std::get_if<ClearSuspect>(&action)) {
+    if (checkers_.slot.erase({clear->job, clear->step}) == 0) {
+      violated("a step is cleared that nobody suspects");
+    }
   }
 }
 
@@ -140,6 +187,12 @@ void World::answer_submit(const Answer& answer, const Question& question) {
   std::shared_ptr<const JobRecord> record = answer.view.record;
   if (answer.kind == Kind::kExists) {
     const auto stored = checkers_.store.find(client.job);
+    if (checkers_.tombstones.contains(client.job)) {
+      checkers_.answered_gone(client.job);  // 410
+      client.acknowledged = false;
+      client.given_up = true;
+      return;
+    }
     if (stored == checkers_.store.end()) {
       submit(question.client);  // refused, or expired, since: the key is free again
       return;
@@ -190,16 +243,18 @@ void World::run() {
   uint64_t total = 0;
   for (const uint32_t weight : weights_) total += weight;
   for (uint64_t i = 0; i < moves; i++) {
-    now_ += static_cast<TimeMs>(random_.below(30));
+    advance(static_cast<DurationMs>(random_.below(30)));
     uint64_t pick = random_.below(total + 40);
     if (pick >= total) {
       // The usual course of things goes on under all faults.
       const uint64_t usual = random_.below(5);
-      usual == 0   ? collect()
-      : usual == 1 ? write()
-      : usual == 2 ? put_done(true)
-      : usual == 3 ? work(!random_.chance(30))
-                   : adopt();
+      usual == 0           ? collect()
+      : usual == 1         ? write()
+      : usual == 2         ? put_done(true)
+      : usual == 3         ? work(!random_.chance(30))
+      : random_.chance(80) ? adopt()
+      : random_.chance(50) ? put_told() || upload_told()
+                           : remove_blobs();
       continue;
     }
     int which = 0;
@@ -208,7 +263,7 @@ void World::run() {
   }
   live();
   check_rest();
-  replay();
+  if (random_.chance(40)) replay();
 }
 
 // Faults are off: everything must come to rest within bounded time.
@@ -227,11 +282,14 @@ void World::live() {
     apply(fmt::format("capacity {} {} {}", now_, lane, slots_[lane]));
   }
   for (int round = 0; round < 20'000; round++) {
-    now_++;
-    if (adopt() || put_done(true) || work(true) || write() || collect()) continue;
+    advance(1);
+    if (adopt() || put_told() || put_done(true) || upload_told() || work(true) || remove_blobs() ||
+        write() || collect()) {
+      continue;
+    }
     const TimeMs due = machine_.core().next_deadline();
     if (due == kNever) return;
-    now_ = std::max(now_, due);
+    advance_to(due);
     apply(fmt::format("tick {}", now_));
   }
   violated("I8: the core does not come to rest");
@@ -268,6 +326,8 @@ int World::run_scripted(const std::vector<int>& crash_after, bool disk_first,
   scripted_ = true;
   faults_ = false;
   resident_max_ = accepted_max_ = 100;
+  retention_ms_ = 7 * 86'400'000LL;
+  thread_isolation_ = false;
   boot();
   clients_.push_back({});
   clients_[0].key = "key";
@@ -280,7 +340,7 @@ int World::run_scripted(const std::vector<int>& crash_after, bool disk_first,
       if (!clients_[0].acknowledged) clients_[0].given_up = false;
       continue;
     }
-    now_++;
+    advance(1);
     if (clients_[0].submit == 0 && !clients_[0].acknowledged) {
       submit(0);
       continue;
@@ -290,7 +350,7 @@ int World::run_scripted(const std::vector<int>& crash_after, bool disk_first,
     if (moved) continue;
     const TimeMs due = machine_.core().next_deadline();
     if (due == kNever) break;
-    now_ = std::max(now_, due);
+    advance_to(due);
     apply(fmt::format("tick {}", now_));
   }
   check_rest();

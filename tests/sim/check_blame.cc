@@ -1,0 +1,45 @@
+// Whose fault a death is, judged from outside.
+#include "engine/base/limits.h"
+#include "tests/sim/checkers.h"
+
+namespace millrace::sim {
+
+void Checkers::died(const std::vector<StartStep>& inside) {
+  for (const StartStep& start : inside) {
+    if (inside.size() == 1) lives_[{start.job, start.step}].alone++;
+  }
+}
+
+// No step is charged with more than it did: attempts that came to an end, and deaths of the server
+// over it alone.
+void Checkers::check_blame(const JobRecord& record) const {
+  for (size_t i = 0; i < record.steps.size(); i++) {
+    const StepRecord& step = record.steps[i];
+    const auto found = lives_.find({record.id(), static_cast<int>(i)});
+    const StepLife life = found == lives_.end() ? StepLife{} : found->second;
+    if (step.attempts > life.counted) violated("a step is charged with an attempt it never made");
+    if (step.deaths > life.alone) violated("a step is blamed for a death it was not alone at");
+    const bool server_died = step.error && step.error->reason == "server_died";
+    if (server_died && step.deaths < static_cast<uint32_t>(kStepDeathsMax)) {
+      violated("a step is parked for too few deaths of the server");
+    }
+  }
+}
+
+void Checkers::check_alone(const StartStep& start) const {
+  const auto me = slot.find({start.job, start.step});
+  const bool suspect = me != slot.end() && me->second.suspect;
+  for (const auto& [key, note] : slot) {
+    if (note.running && suspect) violated("a suspect starts beside another step");
+    if (note.running && note.suspect) violated("a step starts beside a suspect");
+  }
+  if (!suspect) return;
+  const auto stored = store.find(start.job.key);
+  const uint32_t deaths = stored->second.record->steps[static_cast<size_t>(start.step)].deaths;
+  if (deaths >= static_cast<uint32_t>(kStepDeathsMax)) {
+    violated("a step starts that brought the server down too often");
+  }
+  if (deaths != start.deaths) violated("a blamed step starts before its blame is durable");
+}
+
+}  // namespace millrace::sim
