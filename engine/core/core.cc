@@ -68,8 +68,16 @@ void Core::count_live(
 
 bool Core::idle() const {
   const State& s = *state_;
-  return s.running[0] == 0 && s.running[1] == 0 && s.dirty_jobs == 0 && s.writes_open == 0 &&
-         s.puts_open == 0 && s.unaccepted_jobs == 0;
+  if (s.running[0] != 0 || s.running[1] != 0 || s.dirty_jobs != 0 || s.writes_open != 0 ||
+      s.puts_open != 0 || s.unaccepted_jobs != 0) {
+    return false;
+  }
+  for (const Job* job = s.all.front(); job != nullptr; job = s.all.next(job)) {
+    for (const LiveBlob& blob : job->blobs) {
+      if (blob.retry_due != kNever) return false;  // what depends on it is not dirty yet
+    }
+  }
+  return true;
 }
 
 // ---- one event

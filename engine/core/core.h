@@ -83,7 +83,9 @@ class Core {
   // Unfinished resident jobs by pipeline and (durable) state, for millrace_jobs_live. Calls
   // visit(pipeline, state, count).
   void count_live(const std::function<void(const std::string&, JobState, int64_t)>& visit) const;
-  bool idle() const;  // nothing runs, nothing is dirty, no write is under way: a drain may end
+  // Nothing runs, nothing is dirty, nothing is on its way to disk or to be put again: a drain may
+  // end.
+  bool idle() const;
 
  private:
   struct State;

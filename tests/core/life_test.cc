@@ -257,5 +257,24 @@ TEST(Life, ALostRecordIsGivenUp) {
   EXPECT_EQ(t.core().stats().fenced_writes, 1u);
 }
 
+// Else a cancellation that waits for a job's end is never answered, and what is known is lost.
+TEST(Life, ADrainLastsUntilBytesThatCouldNotBePutAreOnDisk) {
+  CoreFixture t("image -> a[pure]");
+  t.submit("job1");
+  t.bytes_durable("image");
+  t.write_done("job1");
+  t.step_done("a");
+  t.drain();
+  t.actions();
+  t.bytes_durable("a", Status::unavailable(errors::kBlobWrite, "a simulated failure"));
+  EXPECT_FALSE(t.core().idle());
+  t.pass(1000);
+  EXPECT_EQ(t.actions(), "put a");
+  t.bytes_durable("a");
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kSucceeded);
+  EXPECT_TRUE(t.core().idle());
+}
+
 }  // namespace
 }  // namespace millrace::testing
