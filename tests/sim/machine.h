@@ -34,6 +34,7 @@ std::string record_text(const JobRecord& record);
 
 class Machine {
  public:
+  Machine() { trace_.reserve(size_t{1} << 18); }
   // Executes one line without its "> ". Appends it and its effects to the trace.
   std::vector<Action> execute(const std::string& line);
   // The same for "collect".

@@ -22,7 +22,8 @@ constexpr const char* kHelp =
     "pair\n"
     "sim --replay FILE        the events of a recorded trace must give the recorded actions\n"
     "sim --coverage N         every COVER mark of the core is reached within N seeds\n"
-    "sim --broken WHAT N      what is broken on purpose (gate, eviction, grace, tombstone) is "
+    "sim --broken WHAT N      what is broken on purpose (gate, eviction, grace, tombstone, race) "
+    "is "
     "caught "
     "within N seeds,\n"
     "                         and the printed command fails in the same way again\n"
@@ -48,6 +49,7 @@ const BrokenPart kBrokenParts[] = {
     {Broken::kEviction, "eviction", {"I8", "an answer", "a cancellation", "I1"}},
     {Broken::kGrace, "grace", {"I11"}},
     {Broken::kTombstone, "tombstone", {"a key was used again", "I1"}},
+    {Broken::kRace, "race", {"I11", "I6"}},
 };
 
 const BrokenPart* part_of(const std::string& name) {
@@ -63,8 +65,9 @@ void write_file(const std::string& path, const std::string& text) {
 
 uint64_t lives = 0;  // of all worlds so far
 
-// Runs one seed. Nothing: all is well.
-std::optional<Violation> run_world(const WorldOptions& options, std::string* trace) {
+// Runs one seed. Nothing: all is well. The trace of a failure is given back, and any with `keep`.
+std::optional<Violation> run_world(const WorldOptions& options, std::string* trace,
+                                   bool keep = false) {
   World world(options);
   std::optional<Violation> caught;
   try {
@@ -73,7 +76,7 @@ std::optional<Violation> run_world(const WorldOptions& options, std::string* tra
     caught = violation;
   }
   lives += world.lives();
-  *trace = world.trace();
+  if (caught || keep) *trace = world.trace();
   return caught;
 }
 
@@ -89,7 +92,7 @@ std::vector<std::string> command(const WorldOptions& options) {
 // On a violation says how to see it again. True when all is well.
 bool run_seed(const WorldOptions& options, const Arguments& arguments, bool print) {
   std::string trace;
-  const auto violation = run_world(options, &trace);
+  const auto violation = run_world(options, &trace, print);
   if (violation) {
     write_file(arguments.out, trace);
     std::fprintf(stderr, "seed %llu: %s\n  reproduce: %s --steps\n  trace: %s\n",

@@ -20,7 +20,7 @@
 namespace millrace::sim {
 
 // What is broken on purpose, to see that it is caught.
-enum class Broken : uint8_t { kNothing, kGate, kEviction, kGrace, kTombstone };
+enum class Broken : uint8_t { kNothing, kGate, kEviction, kGrace, kTombstone, kRace };
 
 struct WorldOptions {
   uint64_t seed = 1;
