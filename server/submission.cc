@@ -426,8 +426,7 @@ void Submission::found(const Digest& digest, const Result<Bytes>& bytes) {
     content = std::make_shared<BlobContent>();
     content->bytes = *bytes;
     content->size_bytes = bytes->size();
-    content->digest = digest;
-    content->durable = true;
+    // The core puts them again, which keeps them from a sweep until a record names them.
   }
   for (const Place& place : places_) {
     if (place.digest != digest) continue;

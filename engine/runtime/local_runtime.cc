@@ -13,6 +13,8 @@
 namespace millrace {
 namespace {
 
+constexpr DurationMs kBlobGraceMsMin = 600'000;
+
 void watch(int poll_fd, int fd) {
   epoll_event event{};
   event.events = EPOLLIN;
@@ -137,7 +139,8 @@ Status LocalRuntime::open_parts() {
   watch(poll_fd_, reader_->poll_fd());
   watch(poll_fd_, blob_threads_->poll_fd());
   watch(poll_fd_, workers_->poll_fd());
-  clock_offset_ms_ = wall_clock_ms() - monotonic_us() / 1000;
+  sweeper_.emplace(std::max(options_.retention_ms, kBlobGraceMsMin), wall_clock_ms(),
+                   monotonic_us() / 1000);
   return {};
 }
 

@@ -13,6 +13,7 @@
 
 #include "engine/blob/blob_threads.h"
 #include "engine/blob/file_blob_store.h"
+#include "engine/core/sweeper.h"
 #include "engine/runtime/definitions.h"
 #include "engine/runtime/runtime.h"
 #include "engine/store/reader.h"
@@ -186,9 +187,8 @@ class LocalRuntime final : public Runtime {
   bool draining_ = false;
   bool no_space_ = false;
   std::vector<std::string> written_directories_;  // where records and blobs go
-  bool blobs_dirty_ = true;      // something may have become garbage since the last full sweep
-  int64_t clock_offset_ms_ = 0;  // wall clock minus monotonic clock, to notice jumps
-  int64_t no_sweep_before_us_ = 0;
+  bool blobs_dirty_ = true;  // something may have become garbage since the last full sweep
+  std::optional<Sweeper> sweeper_;
 };
 
 }  // namespace millrace

@@ -12,8 +12,6 @@ namespace {
 constexpr int64_t kSweepBatch = 500;
 constexpr int64_t kSweepEveryMsMax = 60'000;
 constexpr int64_t kSweepEveryMsMin = 1'000;
-constexpr int64_t kClockJumpMs = 3'600'000;
-constexpr int64_t kBlobGraceMsMin = 600'000;
 constexpr int64_t kSpacePollMs = 1'000;
 constexpr uint64_t kSpaceLeastBytes = 1 << 20;   // less is full
 constexpr uint64_t kSpaceWantedBytes = 4 << 20;  // and is mended with this much
@@ -190,49 +188,49 @@ void LocalRuntime::hand_over(const std::shared_ptr<PendingAdopt>& pending) {
 
 // ---- sweeping
 
-// Removes expired records, then the blobs that only they held. Not for an hour after the clock
-// jumped by more than an hour: a wrong clock must not expire everything.
+// Removes expired records, then the blobs that only they held, as core/sweeper.h says. Once after
+// the start it also looks for files that nobody names.
 void LocalRuntime::sweep() {
   const TimeMs now = wall_clock_ms();
-  const int64_t offset = now - monotonic_us() / 1000;
-  if (std::abs(offset - clock_offset_ms_) > kClockJumpMs) {
-    log_event(LogLevel::kWarning, "clock.jumped", {{"by_ms", offset - clock_offset_ms_}});
-    no_sweep_before_us_ = monotonic_us() + kClockJumpMs * 1000;
-  }
-  clock_offset_ms_ = offset;
   const int64_t every = std::clamp(options_.retention_ms / 10, kSweepEveryMsMin, kSweepEveryMsMax);
-  if (monotonic_us() < no_sweep_before_us_ || no_space_) {
+  if (!sweeper_->may_sweep(now, monotonic_us() / 1000) || no_space_) {
     after(every, [this] { sweep(); });
     return;
   }
   const bool full = blobs_dirty_;
-  const TimeMs before = now - std::max(options_.retention_ms, kBlobGraceMsMin);
-  on_writer([this, now, every, full, before] {
-    auto orphans = std::make_shared<std::vector<Digest>>();
-    const auto removed = store_->sweep(now, kSweepBatch, orphans.get());
-    int dropped = 0;
+  on_writer([this, now, every, full, before = sweeper_->garbage_before(now)] {
+    auto unnamed = std::make_shared<std::vector<Digest>>();
+    const auto removed = store_->sweep(now, kSweepBatch, unnamed.get());
+    size_t garbage = 0;
     if (full) {
-      const auto swept = blobs_->sweep(before, kSweepBatch,
-                                       [this](const Digest& d) { return store_->names_blob(d); });
-      dropped = swept.ok() ? *swept : 0;
+      // Only looks: what the core holds is the loop's to say.
+      const auto note = [&](const Digest& digest) -> Result<bool> {
+        const auto named = store_->names_blob(digest);
+        if (named.ok() && !*named && garbage < kSweepBatch) {
+          unnamed->push_back(digest);
+          garbage++;
+        }
+        return true;
+      };
+      (void)blobs_->sweep(before, kSweepBatch, note);
     }
-    return [this, removed, orphans, every, full, dropped] {
+    return [this, removed, unnamed, every, full, garbage] {
       if (!removed.ok()) {
         log_event(LogLevel::kError, "store.sweep_failed", {{"error", removed.status().message()}});
-      } else {
-        if (*removed > 0) log_event(LogLevel::kDebug, "store.swept", {{"records", *removed}});
-        drop_orphans(*orphans);
+      } else if (*removed > 0) {
+        log_event(LogLevel::kDebug, "store.swept", {{"records", *removed}});
       }
-      if (full && dropped < kSweepBatch) blobs_dirty_ = false;
+      drop_orphans(*unnamed);
+      if (full && garbage < kSweepBatch) blobs_dirty_ = false;
       const bool more = (removed.ok() && *removed >= kSweepBatch) || blobs_dirty_;
       after(more ? kSweepEveryMsMin : every, [this] { sweep(); });
     };
   });
 }
 
-// Removes those of the blobs that no record names any more and nobody has in hand.
+// Removes those of the blobs that no record names any more and nobody wants.
 void LocalRuntime::drop_orphans(std::vector<Digest> orphans) {
-  std::erase_if(orphans, [this](const Digest& digest) { return core_->holds_blob(digest); });
+  sweeper_->drop_wanted(&orphans, *core_, monotonic_us() / 1000);
   if (orphans.empty()) return;
   // A put that the core has not heard of yet holds its blob as well: what was put since is left.
   on_writer([this, orphans = std::move(orphans), settled_us = blob_threads_->settled_us()] {

@@ -372,6 +372,7 @@ void LocalRuntime::put_blob(Bytes bytes, std::function<void(Result<Digest>)> don
   ON_THREAD(kLoop);
   blob_threads_->put(std::move(bytes), [this, done = std::move(done)](Result<Digest> digest) {
     if (digest.status().number() == errors::kNoSpace) watch_space();
+    if (digest.ok()) sweeper_->uploaded(*digest, monotonic_us() / 1000);
     done(std::move(digest));
   });
 }

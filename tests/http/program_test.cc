@@ -1,5 +1,12 @@
 // Goal: the program as operators meet it: its ready line, signals, exit codes, one real job.
 // Method: the built binary as a child process on a free port, with a directory of its own.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "engine/base/digest.h"
 #include "engine/base/value.h"
 #include "tests/http/client.h"
 #include "tests/http/program_fixture.h"
@@ -36,6 +43,36 @@ TEST_F(Program, ServesAJobAndDrainsOnSigterm) {
   EXPECT_NE(client.get("/metrics").body.find("millrace_jobs_total"), std::string::npos);
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0) << server.text;
+}
+
+// A client that was told a digest may still name it; what came with a job goes with the job.
+TEST_F(Program, ADeletedJobTakesItsBlobsButNoUpload) {
+  write("pipelines/blob.yaml",
+        "pipeline: blob\ninputs: { file: { type: blob } }\nsteps:\n  work: { use: noop }\n");
+  Child server(serve());
+  ASSERT_TRUE(server.read_until("ev=server.ready")) << server.text;
+  ASSERT_TRUE(server.read_until("\n"));
+  Client client(server.word_after("addr"));
+  const std::string uploaded = "uploaded on its own", sent = "sent with its job";
+  const Answer upload = client.request("POST", "/v1/blobs", "", uploaded);
+  ASSERT_EQ(upload.status, 201) << upload.body;
+  const auto run = [&](const std::string& file) {
+    const Answer job = client.request("POST", "/v1/pipelines/blob/jobs",
+                                      "Prefer: wait=20\r\nContent-Type: application/json\r\n",
+                                      R"({"inputs":{"file":)" + file + "}}");
+    EXPECT_EQ(job.status, 200) << job.body;
+    return "/v1/jobs/" + parse_json(job.body)->find("id")->as_string();
+  };
+  const std::string first = run(R"({"blob":")" + sha256(uploaded).text() + R"("})");
+  const std::string second =
+      run(R"({"base64":"c2VudCB3aXRoIGl0cyBqb2I=","media_type":"text/plain"})");
+  EXPECT_EQ(client.get("/v1/blobs/" + sha256(sent).text()).status, 200);
+  EXPECT_EQ(client.request("DELETE", first).status, 204);
+  EXPECT_EQ(client.request("DELETE", second).status, 204);
+  // Its record is written after whatever the deletions still had to do.
+  run(R"({"base64":"","media_type":"text/plain"})");
+  EXPECT_EQ(client.get("/v1/blobs/" + sha256(uploaded).text()).body, uploaded);
+  EXPECT_EQ(client.get("/v1/blobs/" + sha256(sent).text()).status, 404);
 }
 
 TEST_F(Program, AcknowledgedJobsSurviveAKill) {
