@@ -17,7 +17,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   if (random_.chance(20)) accepted_max_ = 1 + static_cast<int64_t>(random_.below(8));
   constexpr DurationMs kRetentions[] = {60'000, 600'000, 7'200'000, 7 * 86'400'000LL};
   retention_ms_ = kRetentions[random_.below(4)];
-  heavy_ = random_.chance(8);
+  heavy_ = random_.chance(5);
   thread_isolation_ = random_.chance(25);
   if (thread_isolation_ && random_.chance(60)) poison_ = static_cast<int>(random_.below(8));
 }
@@ -263,7 +263,7 @@ void World::run() {
   }
   live();
   check_rest();
-  if (random_.chance(33)) replay();
+  if (random_.chance(20)) replay();  // it costs as much as the run itself
 }
 
 // Faults are off: everything must come to rest within bounded time.
