@@ -97,11 +97,15 @@ Response body_head(App& app, const Stored& stored, const Cut& part, uint64_t tot
 
 }  // namespace
 
-Response job_response(App& app, int status, const JobView& view) {
+void append_view(App& app, const JobView& view, std::string* out) {
   std::shared_ptr<const Graph> graph = view.graph;
   if (graph == nullptr) graph = app.runtime().graph_of(*view.record);
+  append_job_json(view, graph.get(), app.config().public_url, out);
+}
+
+Response job_response(App& app, int status, const JobView& view) {
   std::string body;
-  append_job_json(view, graph.get(), app.config().public_url, &body);
+  append_view(app, view, &body);
   return Response::json(status, std::move(body));
 }
 

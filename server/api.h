@@ -9,6 +9,8 @@
 
 namespace millrace {
 
+// Appends a job as every answer shows it. [loop]
+void append_view(App& app, const JobView& view, std::string* out);
 // A job as the body of an answer. [loop]
 Response job_response(App& app, int status, const JobView& view);
 

@@ -30,10 +30,8 @@ void send_view(EventStream& stream, const JobView& view) {
   }
   stream.skipped.reset();
   stream.sent_rev = view.record->rev;
-  std::shared_ptr<const Graph> graph = view.graph;
-  if (graph == nullptr) graph = stream.app->runtime().graph_of(*view.record);
   std::string text = fmt::format("id: {}\nevent: job\ndata: ", view.record->rev);
-  append_job_json(view, graph.get(), stream.app->config().public_url, &text);
+  append_view(*stream.app, view, &text);
   text += "\n\n";
   exchange->stream(text);
   if (ended) exchange->end_stream();

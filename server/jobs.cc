@@ -63,15 +63,11 @@ Status read_list_param(const std::string& name, const std::string& text, JobFilt
   return {};
 }
 
-void respond_page(App& app, Exchange& exchange, const JobPage& page) {
+void respond_page(App& app, Exchange& exchange, const ViewPage& page) {
   std::string body = "{\"jobs\":[";
   for (size_t i = 0; i < page.jobs.size(); i++) {
     if (i > 0) body += ',';
-    // A record on its own: what runs right now is shown by GET /v1/jobs/{id}.
-    JobView view;
-    view.record = std::shared_ptr<const JobRecord>(std::shared_ptr<const void>(), &page.jobs[i]);
-    const auto graph = app.runtime().graph_of(page.jobs[i]);
-    append_job_json(view, graph.get(), app.config().public_url, &body);
+    append_view(app, page.jobs[i], &body);
   }
   body += "],\"next\":";
   if (page.next.empty()) {
@@ -118,7 +114,7 @@ void answer_jobs(App& app, Exchange& exchange) {
   }
   const ExchangeRef ref = exchange.ref();
   app.runtime().list_jobs(std::move(filter), std::move(cursor), limit,
-                          [&app, ref](Result<JobPage> page) {
+                          [&app, ref](Result<ViewPage> page) {
                             Exchange* waiting = ref.get();
                             if (waiting == nullptr) return;
                             if (!page.ok()) {

@@ -47,7 +47,7 @@ class LocalRuntime final : public Runtime {
   WaiterId read_job(const JobId& job, ReplyFn reply) override;
   void forget(WaiterId waiter) override;
   void list_jobs(JobFilter filter, std::string cursor, int limit,
-                 std::function<void(Result<JobPage>)> done) override;
+                 std::function<void(Result<ViewPage>)> done) override;
   void remove_job(const JobId& job, std::function<void(Status)> done) override;
   SubscriptionId subscribe(const JobKey& job, std::function<void(const JobView&)> changed) override;
   void unsubscribe(SubscriptionId subscription) override;
@@ -112,6 +112,7 @@ class LocalRuntime final : public Runtime {
   void cancel_stored(WaiterId waiter, const JobId& job);
   JobReply stored_reply(const JobId& job, const StoredResult& stored);
   JobView stored_view(const JobRecord& record);
+  JobView view_of(const JobRecord& record);
 
   // adopting, sweeping, timers (maintenance.cc)
   using GraphFn = std::function<void(std::shared_ptr<const Graph>, std::string why)>;

@@ -294,8 +294,18 @@ JobView LocalRuntime::stored_view(const JobRecord& record) {
   return view;
 }
 
+// What read_job() would show of a job that was just read from the store.
+JobView LocalRuntime::view_of(const JobRecord& record) {
+  if (!is_final(record.state)) {
+    if (auto view = core_->view(record.key); view && same_salt(*view->record, record.id())) {
+      return *std::move(view);
+    }
+  }
+  return stored_view(record);
+}
+
 void LocalRuntime::list_jobs(JobFilter filter, std::string cursor, int limit,
-                             std::function<void(Result<JobPage>)> done) {
+                             std::function<void(Result<ViewPage>)> done) {
   ON_THREAD(kLoop);
   on_reader([this, filter = std::move(filter), cursor = std::move(cursor), limit,
              done = std::move(done)]() mutable {
@@ -305,8 +315,16 @@ void LocalRuntime::list_jobs(JobFilter filter, std::string cursor, int limit,
       if (page->ok()) {
         for (const JobRecord& job : page->value().jobs) definitions.insert(job.definition);
       }
-      find_graphs({definitions.begin(), definitions.end()},
-                  [page, done] { done(std::move(*page)); });
+      find_graphs({definitions.begin(), definitions.end()}, [this, page, done] {
+        if (!page->ok()) {
+          done(page->status());
+          return;
+        }
+        ViewPage views;
+        for (const JobRecord& job : (*page)->jobs) views.jobs.push_back(view_of(job));
+        views.next = std::move((*page)->next);
+        done(std::move(views));
+      });
     };
   });
 }

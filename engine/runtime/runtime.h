@@ -58,6 +58,12 @@ struct JobReply {
 };
 using ReplyFn = std::function<void(JobReply)>;
 
+// One page of a list; the views as read_job() gives them.
+struct ViewPage {
+  std::vector<JobView> jobs;
+  std::string next;  // cursor; empty: no more
+};
+
 struct Health {
   bool ready = false;
   std::string reason;  // why not, in words; empty when ready
@@ -100,7 +106,7 @@ class Runtime {
   virtual void forget(WaiterId waiter) = 0;
 
   virtual void list_jobs(JobFilter filter, std::string cursor, int limit,
-                         std::function<void(Result<JobPage>)> done) = 0;
+                         std::function<void(Result<ViewPage>)> done) = 0;
   // Deletes an ended job and the blobs only it holds. E005, E014, E021.
   virtual void remove_job(const JobId& job, std::function<void(Status)> done) = 0;
 

@@ -235,6 +235,18 @@ TEST_F(Api, ListsAreFilteredAndPaged) {
   }
 }
 
+TEST_F(Api, AListShowsWhatAJobShows) {
+  start();
+  hold_jobs();
+  runtime->call([this] {
+    runtime->waiting_for = {{-1, "no_worker", "no free worker"}, {0, "no_worker", "none free"}};
+  });
+  auto c = client();
+  const std::string job = c->get("/v1/jobs/" + id_of(submit_plain())).body;
+  EXPECT_NE(job.find("none free"), std::string::npos);
+  EXPECT_EQ(c->get("/v1/jobs").body, "{\"jobs\":[" + job + "],\"next\":null}");
+}
+
 TEST_F(Api, CancelAndDeleteObeyTheState) {
   start();
   hold_jobs();

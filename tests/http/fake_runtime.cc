@@ -252,6 +252,7 @@ JobView FakeRuntime::view_of(const JobKey& key) const {
   if (found == jobs_.end()) return view;
   view.record = found->second;
   view.graph = pipeline(found->second->pipeline);
+  if (!is_final(view.record->state)) view.waiting_for = waiting_for;
   return view;
 }
 
@@ -298,14 +299,14 @@ WaiterId FakeRuntime::read_job(const JobId& job, ReplyFn reply) {
 }
 
 void FakeRuntime::list_jobs(JobFilter filter, std::string cursor, int limit,
-                            std::function<void(Result<JobPage>)> done) {
+                            std::function<void(Result<ViewPage>)> done) {
   later([this, filter = std::move(filter), cursor = std::move(cursor), limit,
          done = std::move(done)] {
     if (!cursor.empty() && cursor.find_first_not_of("0123456789") != std::string::npos) {
       done(Status::invalid(errors::kQueryInvalid, "the cursor is not one of ours"));
       return;
     }
-    std::vector<JobRecord> all;
+    std::vector<JobView> all;
     for (const auto& [key, record] : jobs_) {
       const bool fits = (filter.pipeline.empty() || filter.pipeline == record->pipeline) &&
                         (!filter.state || *filter.state == record->state);
@@ -314,11 +315,11 @@ void FakeRuntime::list_jobs(JobFilter filter, std::string cursor, int limit,
         const auto found = record->labels.find(name);
         labelled = labelled && found != record->labels.end() && found->second == text;
       }
-      if (fits && labelled) all.push_back(*record);
+      if (fits && labelled) all.push_back(view_of(key));
     }
     std::reverse(all.begin(), all.end());
     const size_t from = cursor.empty() ? 0 : std::stoul(cursor);
-    JobPage page;
+    ViewPage page;
     for (size_t i = from; i < all.size() && page.jobs.size() < static_cast<size_t>(limit); i++) {
       page.jobs.push_back(all[i]);
     }

@@ -37,8 +37,9 @@ class FakeRuntime final : public Runtime {
   size_t waiters() const { return waiters_.size(); }
   size_t subscriptions() const { return subscriptions_.size(); }
   void finish(const JobKey& key, JobState state);
-  void progress(const JobKey& key);  // one more durable revision
-  void run_disk();                   // what waited while it stood
+  void progress(const JobKey& key);      // one more durable revision
+  std::vector<Explanation> waiting_for;  // in every view of an unfinished job
+  void run_disk();                       // what waited while it stood
   JobKey only_job() const { return jobs_.begin()->first; }
   // Runs `work` on the loop thread and waits for it. [any]
   void call(const std::function<void()>& work);
@@ -58,7 +59,7 @@ class FakeRuntime final : public Runtime {
   WaiterId read_job(const JobId& job, ReplyFn reply) override;
   void forget(WaiterId waiter) override { waiters_.erase(waiter); }
   void list_jobs(JobFilter filter, std::string cursor, int limit,
-                 std::function<void(Result<JobPage>)> done) override;
+                 std::function<void(Result<ViewPage>)> done) override;
   void remove_job(const JobId& job, std::function<void(Status)> done) override;
   SubscriptionId subscribe(const JobKey& job, std::function<void(const JobView&)> changed) override;
   void unsubscribe(SubscriptionId subscription) override { subscriptions_.erase(subscription); }

@@ -260,6 +260,11 @@ TEST_F(Disk, OfAStoreThatIsFullIsWaitedOutWithoutCountingAttempts) {
   })) << waiting.shown();
   expect_sentence(waiting.text("steps.store.waiting_for.message"));
   EXPECT_EQ(ask(server.port(), "GET", "/readyz").status, 200);
+  // A list says of it what it says itself.
+  EXPECT_TRUE(eventually([&] {
+    const std::string job = ask(server.port(), "GET", path).body;
+    return ask(server.port(), "GET", "/v1/jobs").body == "{\"jobs\":[" + job + "],\"next\":null}";
+  })) << ask(server.port(), "GET", "/v1/jobs").shown();
   disk_->make_room();
   const Reply end = await_job(server.port(), accepted.text("id"));
   EXPECT_EQ(end.text("state"), "succeeded") << end.shown();
