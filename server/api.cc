@@ -135,11 +135,11 @@ void respond_bytes(App& app, Exchange& exchange, const Stored& stored, Bytes byt
 }
 
 void respond_source(App& app, Exchange& exchange, const Stored& stored, uint64_t total,
-                    const std::function<std::unique_ptr<BodySource>(uint64_t first)>& seek) {
+                    const std::function<std::unique_ptr<BodySource>(const ByteRange&)>& seek) {
   const Cut part = cut(app, exchange, stored, total);
   if (part.answered) return;
   Response response = body_head(app, stored, part, total);
-  response.source = seek(part.range.first);
+  response.source = seek(part.range);
   response.source_bytes = part.range.size;
   exchange.respond(std::move(response));
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/app.h"
+#include "server/http/text.h"
 #include "server/job_json.h"
 
 namespace millrace {
@@ -31,7 +32,7 @@ struct Stored {
 void respond_bytes(App& app, Exchange& exchange, const Stored& stored, Bytes bytes);
 // The same for a body that is read while it is sent; `seek` makes the source for a range.
 void respond_source(App& app, Exchange& exchange, const Stored& stored, uint64_t total,
-                    const std::function<std::unique_ptr<BodySource>(uint64_t first)>& seek);
+                    const std::function<std::unique_ptr<BodySource>(const ByteRange&)>& seek);
 
 // No pipeline has this name; the nearest one, if one is near. E004. [loop]
 Status unknown_pipeline(App& app, const std::string& name);

@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::string_view kTemporaryDirectory = ".millrace.tmp";  // of the step `store`
 constexpr size_t kSniffBytes = 64;
+constexpr size_t kFilePieceBytes = 256 * 1024;
 
 class Descriptor {
  public:
@@ -38,22 +39,62 @@ class Descriptor {
   int fd_;
 };
 
+// A part of a file, read piece by piece off the loop, one piece ahead of what is sent.
 class FileSource final : public BodySource {
  public:
-  FileSource(Descriptor fd, uint64_t first) : fd_(std::move(fd)), at_(first) {}
-  bool read(size_t max, std::string* out) override {
-    const size_t start = out->size();
-    out->resize(start + max);
-    const ssize_t size = pread(fd_.get(), out->data() + start, max, static_cast<off_t>(at_));
-    out->resize(start + static_cast<size_t>(std::max<ssize_t>(size, 0)));
-    if (size <= 0) return false;  // shorter than it was: the length we promised cannot be kept
-    at_ += static_cast<uint64_t>(size);
-    return true;
+  FileSource(Runtime* runtime, std::shared_ptr<Descriptor> file, uint64_t first, uint64_t size)
+      : runtime_(runtime), state_(std::make_shared<State>()) {
+    state_->file = std::move(file);
+    state_->at = first;
+    state_->left = size;
+  }
+
+  Got read(size_t max, std::string* out, std::function<void()> arrived) override {
+    if (state_->piece.empty()) {
+      state_->arrived = std::move(arrived);
+      return state_->failed || !go_on() ? Got::kNothing : Got::kLater;
+    }
+    const size_t count = std::min(max, state_->piece.size());
+    out->append(state_->piece, 0, count);
+    state_->piece.erase(0, count);
+    // A piece that cannot be read ahead is asked for again when it is due.
+    if (state_->piece.empty()) static_cast<void>(go_on());
+    return Got::kBytes;
   }
 
  private:
-  Descriptor fd_;
-  uint64_t at_;
+  struct State {
+    std::shared_ptr<Descriptor> file;
+    uint64_t at = 0, left = 0;
+    std::string piece;
+    bool busy = false, failed = false;
+    std::function<void()> arrived;
+  };
+
+  // False: it cannot be read now.
+  bool go_on() {
+    if (state_->busy || state_->left == 0) return state_->busy;
+    const auto size = static_cast<size_t>(std::min<uint64_t>(kFilePieceBytes, state_->left));
+    state_->busy = runtime_->off_loop([state = state_, at = state_->at, size] {
+      std::string piece(size, '\0');
+      const ssize_t count = pread(state->file->get(), piece.data(), size, static_cast<off_t>(at));
+      piece.resize(static_cast<size_t>(std::max<ssize_t>(count, 0)));
+      return [state, piece = std::move(piece)]() mutable { take(*state, std::move(piece)); };
+    });
+    return state_->busy;
+  }
+
+  static void take(State& state, std::string piece) {
+    state.busy = false;
+    state.failed = piece.empty();  // shorter than it was: what we promised cannot be kept
+    state.at += piece.size();
+    state.left -= piece.size();
+    state.piece = std::move(piece);
+    if (const auto arrived = std::exchange(state.arrived, nullptr)) arrived();
+  }
+
+  Runtime* const runtime_;
+  const std::shared_ptr<State> state_;  // shared with the read under way
 };
 
 bool acceptable_key(std::string_view key) {
@@ -99,6 +140,52 @@ int open_beneath(int directory, const std::string& key) {
   return errno == ENOSYS || errno == EPERM ? open_by_segments(directory, key) : -1;
 }
 
+// What is known of an object once it is open.
+struct Opened {
+  std::shared_ptr<Descriptor> file;  // null: there is none
+  uint64_t size = 0;
+  Stored stored;
+};
+
+Opened open_object(const std::string& directory_name, const std::string& key) {
+  const Descriptor directory(
+      open(directory_name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_PATH));
+  auto file =
+      std::make_shared<Descriptor>(directory.get() < 0 ? -1 : open_beneath(directory.get(), key));
+  struct stat info {};
+  if (file->get() < 0 || fstat(file->get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
+  char head[kSniffBytes];
+  const ssize_t size = pread(file->get(), head, sizeof head, 0);
+  const std::string_view sniffed =
+      sniff_image({head, static_cast<size_t>(std::max<ssize_t>(size, 0))});
+  Opened opened;
+  opened.size = static_cast<uint64_t>(info.st_size);
+  opened.stored.media_type =
+      std::string(sniffed.empty() ? std::string_view("application/octet-stream") : sniffed);
+  opened.stored.etag = fmt::format("\"{:x}-{:x}-{:x}-{:x}\"", static_cast<uint64_t>(info.st_ino),
+                                   static_cast<uint64_t>(info.st_mtim.tv_sec),
+                                   static_cast<uint64_t>(info.st_mtim.tv_nsec), opened.size);
+  opened.stored.file_name = key.substr(key.rfind('/') + 1);
+  opened.file = std::move(file);
+  return opened;
+}
+
+void respond_file(App& app, const ExchangeRef& ref, const std::string& store,
+                  const Opened& opened) {
+  Exchange* exchange = ref.get();
+  if (exchange == nullptr) return;
+  if (opened.file == nullptr) {
+    exchange->respond(Status::not_found(
+        errors::kFileUnknown, fmt::format("store '{}' holds no object of this key", store)));
+    return;
+  }
+  respond_source(app, *exchange, opened.stored, opened.size,
+                 [&](const ByteRange& range) -> std::unique_ptr<BodySource> {
+                   return std::make_unique<FileSource>(&app.runtime(), opened.file, range.first,
+                                                       range.size);
+                 });
+}
+
 }  // namespace
 
 void answer_file(App& app, Exchange& exchange) {
@@ -113,30 +200,15 @@ void answer_file(App& app, Exchange& exchange) {
   };
   if (store == nullptr) return missing(fmt::format("no store is named '{}'", name.substr(0, 63)));
   if (!acceptable_key(key)) return missing("this can be no object's key");
-  const Descriptor directory(
-      open(store->directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_PATH));
-  auto file =
-      std::make_shared<Descriptor>(directory.get() < 0 ? -1 : open_beneath(directory.get(), key));
-  struct stat info {};
-  if (file->get() < 0 || fstat(file->get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-    return missing(fmt::format("store '{}' holds no object of this key", name));
-  }
-  char head[kSniffBytes];
-  const ssize_t size = pread(file->get(), head, sizeof head, 0);
-  const std::string_view sniffed =
-      sniff_image({head, static_cast<size_t>(std::max<ssize_t>(size, 0))});
-  Stored stored;
-  stored.media_type =
-      std::string(sniffed.empty() ? std::string_view("application/octet-stream") : sniffed);
-  stored.etag =
-      fmt::format("\"{:x}-{:x}-{:x}-{:x}\"", static_cast<uint64_t>(info.st_ino),
-                  static_cast<uint64_t>(info.st_mtim.tv_sec),
-                  static_cast<uint64_t>(info.st_mtim.tv_nsec), static_cast<uint64_t>(info.st_size));
-  stored.file_name = key.substr(key.rfind('/') + 1);
-  respond_source(app, exchange, stored, static_cast<uint64_t>(info.st_size),
-                 [file](uint64_t first) -> std::unique_ptr<BodySource> {
-                   return std::make_unique<FileSource>(std::move(*file), first);
-                 });
+  const ExchangeRef ref = exchange.ref();
+  const bool taken = app.runtime().off_loop([&app, ref, name, directory = store->directory, key] {
+    return [&app, ref, name, opened = open_object(directory, key)] {
+      respond_file(app, ref, name, opened);
+    };
+  });
+  if (taken) return;
+  exchange.respond(Status::busy(errors::kOutOfMemoryBudget,
+                                "too many requests wait for the disk; try again later"));
 }
 
 }  // namespace millrace

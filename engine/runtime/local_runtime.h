@@ -56,6 +56,10 @@ class LocalRuntime final : public Runtime {
   void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) override;
   void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) override;
 
+  bool off_loop(std::function<std::function<void()>()> work) override {
+    return blob_threads_->run(std::move(work));
+  }
+
   int poll_fd() const override { return poll_fd_; }
   int64_t next_deadline_us() const override;
   void pump() override;

@@ -377,9 +377,7 @@ std::unique_ptr<BlobUpload> LocalRuntime::begin_blob() {
   ON_THREAD(kLoop);
   return std::make_unique<BlobUpload>(
       blobs_->sink(),
-      [this](std::function<std::function<void()>()> work) {
-        return blob_threads_->run(std::move(work));
-      },
+      [this](std::function<std::function<void()>()> work) { return off_loop(std::move(work)); },
       [this](const Status& status) {
         log_event(LogLevel::kWarning, "blob.upload_failed", {{"error", status.message()}});
         if (status.number() == errors::kNoSpace) watch_space();

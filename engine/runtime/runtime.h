@@ -127,6 +127,10 @@ class Runtime {
   virtual void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) = 0;
   virtual void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) = 0;
 
+  // Runs `work`, which may wait for a disk, on a blob thread; what it returns runs in pump().
+  // False: too much waits already, nothing will run.
+  [[nodiscard]] virtual bool off_loop(std::function<std::function<void()>()> work) = 0;
+
   virtual int poll_fd() const = 0;
   virtual int64_t next_deadline_us() const = 0;  // monotonic_us(); INT64_MAX: none
   virtual void pump() = 0;

@@ -75,7 +75,7 @@ class Connection final : public ExchangeOwner {
   // writing: connection_write.cc
   void write_head(const Response& response, const std::string& length);
   void mark_dirty();
-  bool next_piece();
+  BodySource::Got next_piece();
   void write_rest(size_t sent);
   void written_all();
   void finish_exchange();

@@ -124,19 +124,28 @@ void Connection::mark_dirty() {
   server_->flush_later(this);
 }
 
-bool Connection::next_piece() {
-  if (source_ == nullptr || !out_text_.empty()) return true;
+BodySource::Got Connection::next_piece() {
+  using Got = BodySource::Got;
+  if (source_ == nullptr || !out_text_.empty()) return Got::kBytes;
   const size_t want = static_cast<size_t>(std::min<uint64_t>(kPieceBytes, source_left_));
-  if (want > 0 && (!source_->read(want, &out_text_) || out_text_.empty())) return false;
-  source_left_ -= std::min<uint64_t>(source_left_, out_text_.size());
+  if (want > 0) {
+    const Got got = source_->read(want, &out_text_, [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) static_cast<Connection*>(self.get())->mark_dirty();
+    });
+    if (got != Got::kBytes) return got;
+    CHECK(!out_text_.empty() && out_text_.size() <= want);
+  }
+  source_left_ -= out_text_.size();
   if (source_left_ == 0) source_.reset();
-  return true;
+  return Got::kBytes;
 }
 
 void Connection::flush() {
   if (phase_ == Phase::kClosed || writing_) return;
   for (int piece = 0; piece < kPiecesPerTurn; piece++) {
-    if (!next_piece()) {
+    const BodySource::Got got = next_piece();
+    if (got == BodySource::Got::kLater) return;
+    if (got == BodySource::Got::kNothing) {
       close();
       return;
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,10 +16,12 @@ namespace millrace {
 // A body that is read piece by piece while it is sent, such as a file.
 class BodySource {
  public:
+  enum class Got : uint8_t { kBytes, kLater, kNothing };
   virtual ~BodySource() = default;
-  // Appends up to `max` more bytes to `out`; false when it cannot (the connection is then closed,
-  // since a length was promised). [loop]
-  virtual bool read(size_t max, std::string* out) = 0;
+  // Appends some of the next `max` bytes to `out`. kLater: they are being read, `arrived` is called
+  // once, on the loop. kNothing: it cannot (the connection is then closed, since a length was
+  // promised). [loop]
+  virtual Got read(size_t max, std::string* out, std::function<void()> arrived) = 0;
 };
 
 struct Response {

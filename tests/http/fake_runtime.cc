@@ -383,11 +383,14 @@ bool FakeRuntime::off_loop(std::function<std::function<void()>()> work) {
 }
 
 void FakeRuntime::run_disk() {
-  while (!disk_stands && !disk_work_.empty()) {
-    const auto work = std::move(disk_work_.front());
-    disk_work_.pop_front();
-    work()();
-  }
+  while (!disk_stands && !disk_work_.empty()) run_disk_once();
+}
+
+void FakeRuntime::run_disk_once() {
+  const auto work = std::move(disk_work_.front());
+  disk_work_.pop_front();
+  disk_turns_++;
+  work()();
 }
 
 void FakeRuntime::put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) {

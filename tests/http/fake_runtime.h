@@ -31,6 +31,7 @@ class FakeRuntime final : public Runtime {
   bool disk_stands = false;  // uploads are not written until it goes on
   size_t open_uploads() const { return open_uploads_; }
   uint64_t written_bytes() const { return written_bytes_; }
+  int disk_turns() const { return disk_turns_; }  // pieces of work done off the loop
   Health health_now{true, ""};
   std::vector<SubmitRequest> submitted;
   bool draining = false;
@@ -39,7 +40,9 @@ class FakeRuntime final : public Runtime {
   void finish(const JobKey& key, JobState state);
   void progress(const JobKey& key);      // one more durable revision
   std::vector<Explanation> waiting_for;  // in every view of an unfinished job
-  void run_disk();                       // what waited while it stood
+  size_t disk_waiting() const { return disk_work_.size(); }
+  void run_disk_once();
+  void run_disk();  // what waited while it stood
   JobKey only_job() const { return jobs_.begin()->first; }
   // Runs `work` on the loop thread and waits for it. [any]
   void call(const std::function<void()>& work);
@@ -69,6 +72,7 @@ class FakeRuntime final : public Runtime {
   std::unique_ptr<BlobUpload> begin_blob() override;
   void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) override;
   void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) override;
+  bool off_loop(std::function<std::function<void()>()> work) override;
   int poll_fd() const override { return fd_; }
   int64_t next_deadline_us() const override;
   void pump() override;
@@ -83,7 +87,6 @@ class FakeRuntime final : public Runtime {
     TimeMs until = 0;  // 0: not of a wait
     ReplyFn reply;
   };
-  bool off_loop(std::function<std::function<void()>()> work);
   void later(std::function<void()> work);
   void reply_later(WaiterId waiter, JobReply reply);
   void changed(const JobKey& key);
@@ -103,6 +106,7 @@ class FakeRuntime final : public Runtime {
   class MemorySink;
   size_t open_uploads_ = 0;
   uint64_t written_bytes_ = 0;
+  int disk_turns_ = 0;
   std::deque<std::function<std::function<void()>()>> disk_work_;
   std::map<WaiterId, Waiter> waiters_;
   struct Subscription {
