@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kPendingBytesMax = 64 * 1024;
 constexpr uint64_t kChunkOverheadBytesMax = 64 * 1024;  // beyond 16 bytes for each byte of content
 constexpr size_t kRequestIdBytesMax = 128;
+constexpr unsigned kAskPeerSeconds = 10;  // between questions whether a silent peer is there
 
 Method method_of(uint8_t method) {
   switch (method) {
@@ -418,15 +419,6 @@ void Connection::refuse(const Status& problem, int http_status) {
   exchange_.respond(std::move(response));
 }
 
-void Connection::stall() {
-  const int64_t now_us = monotonic_us();
-  if (!stalled_) stalled_since_us_ = now_us;
-  stalled_ = true;
-  deadline_us_ = INT64_MAX;  // the client is not to blame; check_deadline looks at the stall
-  set_reading(false);
-  server_->resume_later(this);  // tried again in every turn of the loop, and at each sweep
-}
-
 void Connection::on_end() {
   eof_ = true;
   set_reading(false);
@@ -435,55 +427,10 @@ void Connection::on_end() {
     close();
     return;
   }
-  // A client may close its side after the request and still read the answer.
+  // A client may close its side after the request and still read the answer. Whether it does cannot
+  // be seen without a word to it: the system asks, and check_deadline() looks what came of it.
   keep_alive_ = false;
-}
-
-void Connection::expire(const char* what) {
-  if (sent_ || phase_ == Phase::kIdle) {
-    close();
-    return;
-  }
-  refuse(Status::invalid(errors::kRequestTimeout, what));
-  deadline_us_ = monotonic_us() + server_->options().linger_ms * 1000;
-}
-
-void Connection::check_deadline(int64_t now_us) {
-  if (phase_ == Phase::kClosed) return;
-  const HttpOptions& options = server_->options();
-  if (writing_) {
-    const size_t queue = uv_stream_get_write_queue_size(reinterpret_cast<uv_stream_t*>(&handle_));
-    if (queue != queue_bytes_seen_) {
-      queue_bytes_seen_ = queue;
-      write_deadline_us_ = now_us + options.write_ms * 1000;
-    } else if (now_us >= write_deadline_us_) {
-      close();
-      return;
-    }
-  }
-  if (stalled_) {
-    server_->resume_later(this);
-    if (now_us - stalled_since_us_ > options.stall_ms * 1000) {
-      stalled_ = false;
-      refuse(sink_ready()
-                 ? Status::busy(errors::kOutOfMemoryBudget,
-                                "the server's byte budget is used up by other requests; try again")
-                 : Status::busy(errors::kBlobWrite,
-                                "the server's disk does not keep up with uploads; try again"));
-    }
-    return;
-  }
-  if (streaming_ && !exchange_.heartbeat.empty() && now_us >= heartbeat_us_ && !writing_) {
-    stream(exchange_.heartbeat);
-  }
-  if (now_us < deadline_us_) return;
-  if (phase_ == Phase::kBody && !sent_ && window_bytes_ >= options.body_window_bytes) {
-    window_bytes_ = 0;
-    deadline_us_ = now_us + options.body_ms * 1000;
-    return;
-  }
-  expire(phase_ == Phase::kBody ? "the body came too slowly"
-                                : "the request's head came too slowly");
+  uv_tcp_keepalive(&handle_, 1, kAskPeerSeconds);
 }
 
 Exchange* Connection::exchange_of(uint64_t number) {

@@ -69,6 +69,7 @@ class Connection final : public ExchangeOwner {
   void set_reading(bool on);
   void on_end();
   void expire(const char* what);
+  bool peer_gone() const;
   int body_data(const char* at, size_t size);
   static const llhttp_settings_t& settings();
 

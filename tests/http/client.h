@@ -54,6 +54,12 @@ class Client {
     fd_ = -1;
   }
   bool connected() const { return fd_ >= 0; }
+  // As a process does that ends with bytes unread.
+  void reset() {
+    const linger now{1, 0};
+    setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    disconnect();
+  }
   void half_close() { shutdown(fd_, SHUT_WR); }
 
   // False when the server has closed the connection.

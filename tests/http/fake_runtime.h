@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <future>
 #include <mutex>
@@ -36,6 +37,10 @@ class FakeRuntime final : public Runtime {
   std::vector<SubmitRequest> submitted;
   bool draining = false;
   size_t waiters() const { return waiters_.size(); }
+  size_t waits() const {  // those of wait() alone
+    return static_cast<size_t>(std::count_if(
+        waiters_.begin(), waiters_.end(), [](const auto& one) { return one.second.until != 0; }));
+  }
   size_t subscriptions() const { return subscriptions_.size(); }
   void finish(const JobKey& key, JobState state);
   void progress(const JobKey& key);      // one more durable revision

@@ -271,6 +271,49 @@ TEST_F(Protocol, ABodyThatFindsNoRoomIsToldToComeAgain) {
   EXPECT_EQ(runtime->budget()->used_bytes(), 0u);
 }
 
+// Regression: after the end of what a client sends nothing was read any more, and a reset that
+// followed went unnoticed until the wait was over.
+TEST_F(Protocol, AWaitWhoseClientLeftIsGivenUpWhateverWayItLeft) {
+  start();
+  runtime->call([this] { runtime->ends_by_itself = false; });
+  const std::string wait =
+      "POST /v1/pipelines/plain/jobs HTTP/1.1\r\nHost: localhost\r\nPrefer: "
+      "wait=300\r\nContent-Type: application/json\r\nContent-Length: "
+      "25\r\n\r\n{\"inputs\":{\"text\":\"abc\"}}";
+  const auto await_waiters = [this](size_t wanted) {
+    for (size_t waiters = wanted + 1; waiters != wanted;) {
+      runtime->call([&] { waiters = runtime->waiters(); });
+    }
+  };
+  for (const char* way : {"reset", "half closed, then reset", "more sent, then reset"}) {
+    SCOPED_TRACE(way);
+    auto c = client();
+    c->write(wait);
+    if (*way == 'h') c->half_close();
+    if (*way == 'm') c->write("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await_waiters(1);
+    EXPECT_EQ(client()->get("/livez").status, 200);  // the server has seen what came before
+    c->reset();
+    await_waiters(0);
+  }
+}
+
+TEST_F(Protocol, AWaitOfAHalfClosedClientIsAnswered) {
+  start();
+  runtime->call([this] { runtime->ends_by_itself = false; });
+  auto c = client();
+  c->write(
+      "POST /v1/pipelines/plain/jobs HTTP/1.1\r\nHost: localhost\r\nPrefer: "
+      "wait=300\r\nContent-Type: application/json\r\nContent-Length: "
+      "25\r\n\r\n{\"inputs\":{\"text\":\"abc\"}}");
+  c->half_close();
+  bool waits = false;
+  while (!waits) runtime->call([&] { waits = runtime->waits() == 1; });
+  runtime->call([this] { runtime->finish(runtime->only_job(), JobState::kSucceeded); });
+  EXPECT_EQ(c->read_answer().status, 200);
+  EXPECT_TRUE(c->ends());
+}
+
 TEST_F(Protocol, AClientThatLeavesIsForgotten) {
   start();
   runtime->call([this] { runtime->ends_by_itself = false; });
