@@ -27,6 +27,9 @@ ServerLoop::ServerLoop(Runtime* runtime, App* app, const LoopOptions& options)
     : runtime_(runtime), app_(app), options_(options) {
   CHECK(uv_loop_init(&loop_) == 0);
   http_ = std::make_unique<HttpServer>(&loop_, options_.http, app_, runtime_->budget());
+  http_->on_empty = [this] {
+    if (draining_) check_drained();
+  };
   CHECK(uv_poll_init(&loop_, &poll_, runtime_->poll_fd()) == 0);
   CHECK(uv_timer_init(&loop_, &deadline_) == 0);
   CHECK(uv_timer_init(&loop_, &drain_timer_) == 0);
@@ -59,6 +62,7 @@ ServerLoop::ServerLoop(Runtime* runtime, App* app, const LoopOptions& options)
 }
 
 ServerLoop::~ServerLoop() {
+  http_->on_empty = nullptr;
   http_->close_all();
   for (int i = 0; i < 100 && http_->connections() > 0; i++) uv_run(&loop_, UV_RUN_NOWAIT);
   http_.reset();
@@ -127,8 +131,7 @@ void ServerLoop::drain() {
       [](uv_timer_t* timer) {
         log_event(LogLevel::kWarning, "server.drain_ended",
                   {{"reason", "time is up; running steps will be run again"}});
-        self(timer->data)->stopping_ = true;
-        uv_stop(timer->loop);
+        self(timer->data)->say_farewell();
       },
       static_cast<uint64_t>(options_.drain_ms), 0);
 }
@@ -178,14 +181,22 @@ void ServerLoop::set_deadline() {
 }
 
 void ServerLoop::check_drained() {
-  if (!runtime_->drained()) return;
-  if (http_->connections() == 0) {
+  if (runtime_->drained()) say_farewell();
+  if (farewell_set_ && http_->connections() == 0) {
     stopping_ = true;
     uv_stop(&loop_);
-    return;
   }
+}
+
+// Nothing will change any more while this process lives: whoever still waits is told how things
+// stand.
+void ServerLoop::say_farewell() {
   if (farewell_set_) return;
   farewell_set_ = true;
+  due_ = true;
+  runtime_->end_waits();
+  http_->end_streams();
+  http_->close_idle();
   uv_update_time(&loop_);
   uv_timer_start(
       &farewell_,

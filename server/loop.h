@@ -39,12 +39,14 @@ class ServerLoop {
   // Ends run() soon, without a drain. [any]
   void request_stop();
   // Takes no more connections and jobs; run() returns when everything is done or drain_ms is over.
+  // Whoever waits for a job is answered at its end, and at the latest then with the state of then.
   void drain();
 
  private:
   void turn();
   void set_deadline();
   void check_drained();
+  void say_farewell();
   void on_signal(int number);
   void watch_signal(uv_signal_t* handle, int number);
 

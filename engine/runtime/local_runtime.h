@@ -65,6 +65,7 @@ class LocalRuntime final : public Runtime {
   void pump() override;
   void drain() override;
   bool drained() const override;
+  void end_waits() override;
   Health health() const override;
   bool workers_stuck() const override { return workers_->stuck(); }
 
@@ -111,7 +112,6 @@ class LocalRuntime final : public Runtime {
   void find_graphs(std::vector<Digest> digests, std::function<void()> done);
   void read_stored(const JobKey& key, std::function<void(StoredResult)> done);
   void answer_existing(WaiterId waiter, const JobKey& key, const Digest& request);
-  void show_stored(WaiterId waiter, const JobId& job);
   void wait_for_stored(WaiterId waiter, const JobId& job, TimeMs until);
   void cancel_stored(WaiterId waiter, const JobId& job);
   JobReply stored_reply(const JobId& job, const StoredResult& stored);

@@ -107,6 +107,19 @@ void LocalRuntime::forget(WaiterId waiter) {
   if (waiters_.erase(waiter) > 0) note(Unwait{wall_clock_ms(), waiter});
 }
 
+void LocalRuntime::end_waits() {
+  ON_THREAD(kLoop);
+  std::vector<std::pair<WaiterId, JobId>> waits;
+  for (const auto& [id, waiter] : waiters_) {
+    if (waiter.until != 0) waits.emplace_back(id, waiter.job);
+  }
+  for (const auto& [id, job] : waits) {
+    const auto node = waiters_.extract(id);
+    note(Unwait{wall_clock_ms(), id});
+    read_job(job, std::move(node.mapped().reply));
+  }
+}
+
 void LocalRuntime::reply_to(WaiterId waiter, JobReply reply) {
   const auto node = waiters_.extract(waiter);
   if (!node.empty()) node.mapped().reply(std::move(reply));

@@ -139,6 +139,8 @@ class Runtime {
   // durable.
   virtual void drain() = 0;
   virtual bool drained() const = 0;
+  // Replies to every wait with the last durable state, as if its time were up.
+  virtual void end_waits() = 0;
   virtual Health health() const = 0;
   virtual bool workers_stuck() const = 0;  // the process should end (exit 6)
 };

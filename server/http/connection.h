@@ -37,8 +37,8 @@ class Connection final : public ExchangeOwner {
   bool resume();
   // Ends what has taken too long. `now_us` as monotonic_us().
   void check_deadline(int64_t now_us);
-  // No further request after the present one; closes at once when there is none.
-  void retire();
+  // Closes it when it is between requests.
+  void close_idle();
   void close();
 
   void send(Response response) override;
@@ -90,7 +90,7 @@ class Connection final : public ExchangeOwner {
   HeadScanner scanner_;
   Exchange exchange_;
   Phase phase_ = Phase::kIdle;
-  bool reading_ = false, eof_ = false, retired_ = false;
+  bool reading_ = false, eof_ = false;
   bool keep_alive_ = true, message_done_ = false, expects_continue_ = false;
   bool sent_ = false, streaming_ = false, writing_ = false, shut_ = false, opened_ = false;
   bool stalled_ = false;

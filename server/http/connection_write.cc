@@ -59,7 +59,7 @@ void Connection::send(Response response) {
   sent_ = true;
   stalled_ = false;
   status_ = response.status;
-  if (response.close || retired_ || server_->retiring()) keep_alive_ = false;
+  if (response.close || server_->retiring()) keep_alive_ = false;
   if (phase_ == Phase::kBody && !message_done_ && !small_rest()) keep_alive_ = false;
   const uint64_t size = response.source != nullptr ? response.source_bytes
                         : response.bytes.present() ? response.bytes.size()
@@ -91,7 +91,7 @@ void Connection::start_stream(Response head) {
   sent_ = true;
   streaming_ = true;
   status_ = head.status;
-  if (retired_ || server_->retiring() || http_minor_ == 0) keep_alive_ = false;
+  if (server_->retiring() || http_minor_ == 0) keep_alive_ = false;
   write_head(head, http_minor_ == 0 ? "" : "Transfer-Encoding: chunked\r\n");
   mark_dirty();
 }
@@ -249,7 +249,7 @@ void Connection::finish_exchange() {
   body_bytes_ = wire_bytes_ = trailer_bytes_ = 0;
   refusal_ = Status();
   phase_ = Phase::kIdle;
-  if (retired_) {
+  if (server_->retiring()) {  // its answer was on its way before
     close();
     return;
   }
@@ -288,8 +288,7 @@ void Connection::linger() {
   set_reading(true);
 }
 
-void Connection::retire() {
-  retired_ = true;
+void Connection::close_idle() {
   if (phase_ == Phase::kIdle) close();
 }
 

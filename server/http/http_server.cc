@@ -202,13 +202,18 @@ void HttpServer::resume_later(Connection* connection) {
 
 void HttpServer::remove(Connection* connection) {
   connections_.erase(connection);
-  if (connections_.empty()) set_sweeping(false);
+  if (!connections_.empty()) return;
+  set_sweeping(false);
+  if (on_empty) on_empty();
 }
 
-void HttpServer::retire_all() {
-  retiring_ = true;
+void HttpServer::end_streams() {
+  for (Connection* connection : connections_) connection->end_stream();
+}
+
+void HttpServer::close_idle() {
   const std::vector<Connection*> all(connections_.begin(), connections_.end());
-  for (Connection* connection : all) connection->retire();
+  for (Connection* connection : all) connection->close_idle();
 }
 
 void HttpServer::close_all() {

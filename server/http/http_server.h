@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_set>
@@ -46,10 +47,14 @@ class HttpServer {
   bool turn();
   bool has_work() const { return !dirty_.empty() || !resuming_.empty(); }
   void stop_listening();
-  // Connections end after the answer they are at; idle ones at once.
-  void retire_all();
+  // From now on every answer is the last one of its connection, and says so.
+  void retire_all() { retiring_ = true; }
+  // Ends streams where they are; closes connections that are between requests.
+  void end_streams();
+  void close_idle();
   void close_all();
   size_t connections() const { return connections_.size(); }
+  std::function<void()> on_empty;  // the last connection has gone
   bool retiring() const { return retiring_; }
 
   // ---- for connections

@@ -36,6 +36,7 @@ class FakeRuntime final : public Runtime {
   Health health_now{true, ""};
   std::vector<SubmitRequest> submitted;
   bool draining = false;
+  bool step_runs = false;  // so that it is not drained
   size_t waiters() const { return waiters_.size(); }
   size_t waits() const {  // those of wait() alone
     return static_cast<size_t>(std::count_if(
@@ -82,7 +83,8 @@ class FakeRuntime final : public Runtime {
   int64_t next_deadline_us() const override;
   void pump() override;
   void drain() override { draining = true; }
-  bool drained() const override { return draining && later_.empty(); }
+  bool drained() const override { return draining && !step_runs && later_.empty(); }
+  void end_waits() override;
   Health health() const override { return health_now; }
   bool workers_stuck() const override { return false; }
 
