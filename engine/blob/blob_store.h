@@ -46,9 +46,10 @@ class BlobStore {
 
   // Makes `bytes` durable: on return they can be read after power loss under their digest. Equal
   // digests in flight share one put. A hit on an existing blob renews its age, so that a sweep does
-  // not take it. [blob] Unavailable: E123 no space, E126 any other failure; nothing is left behind
-  // and the store goes on.
-  virtual Result<Digest> put(const Bytes& bytes) = 0;
+  // not take it. With `keep`, remove() leaves it for a while as well, also after a restart:
+  // somebody put it who has no job yet. [blob] Unavailable: E123 no space, E126 any other failure;
+  // nothing is left behind and the store goes on.
+  virtual Result<Digest> put(const Bytes& bytes, bool keep = false) = 0;
 
   // The blob's bytes; they live as long as the Bytes. [any]
   // NotFound E026; Corrupt E127: the length differs. Reads back after a crash also verify the hash
@@ -70,10 +71,11 @@ class BlobStore {
 
   // Removes one blob unless `named` says that a record names it, asked as above, or this process
   // put it at `put_before_us` (monotonic) or later: its putter may not have heard of it yet
-  // (BlobThreads::settled_us). Ok when it is not there or stays. [writer]
+  // (BlobThreads::settled_us). One that was put to be kept stays when its last put was at
+  // `kept_since` or later. Ok when it is not there or stays. [writer]
   virtual Status remove(const Digest& digest,
                         const std::function<Result<bool>(const Digest&)>& named,
-                        int64_t put_before_us = INT64_MAX) = 0;
+                        int64_t put_before_us = INT64_MAX, TimeMs kept_since = kNever) = 0;
 };
 
 }  // namespace millrace

@@ -58,9 +58,9 @@ void BlobThreads::refuse(Done done) {
   CHECK(finished_.push([] {}));  // wakes the loop
 }
 
-void BlobThreads::put(Bytes bytes, std::function<void(Result<Digest>)> done) {
-  const bool taken = run([this, bytes = std::move(bytes), done]() -> Done {
-    return [done, digest = store_->put(bytes)] { done(digest); };
+void BlobThreads::put(Bytes bytes, std::function<void(Result<Digest>)> done, bool keep) {
+  const bool taken = run([this, bytes = std::move(bytes), done, keep]() -> Done {
+    return [done, digest = store_->put(bytes, keep)] { done(digest); };
   });
   if (taken) return;
   refuse([done = std::move(done)] { done(too_many()); });

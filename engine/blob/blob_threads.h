@@ -28,7 +28,7 @@ class BlobThreads {
 
   // BlobStore::put on some thread; `done` runs in drain(). Beyond kBlobWorkMax requests at once:
   // Busy E016, told in drain() as well.
-  void put(Bytes bytes, std::function<void(Result<Digest>)> done);
+  void put(Bytes bytes, std::function<void(Result<Digest>)> done, bool keep = false);
   // BlobStore::read likewise. With `verify` the bytes are hashed.
   void read(const Digest& digest, std::function<void(Result<Bytes>)> done, bool verify = false);
   // Anything else that waits for the disk; what `work` returns runs in drain(). False: too many

@@ -15,7 +15,6 @@
 namespace millrace {
 namespace {
 
-constexpr mode_t kBlobMode = 0444;
 constexpr mode_t kDirectoryMode = 0700;
 // Smaller blobs are copied out: a mapping costs more than the copy, and address space.
 constexpr size_t kMapBytesMin = 64 * 1024;
@@ -154,7 +153,7 @@ std::string FileBlobStore::path(const Digest& digest) const {
 
 // ---- putting
 
-Result<Digest> FileBlobStore::put(const Bytes& bytes) {
+Result<Digest> FileBlobStore::put(const Bytes& bytes, bool keep) {
   ON_THREAD(kBlob);
   CHECK(bytes.size() <= static_cast<uint64_t>(kBlobBytesMax));
   const SpooledFile* spooled = SpooledFile::of(bytes);
@@ -166,30 +165,45 @@ Result<Digest> FileBlobStore::put(const Bytes& bytes) {
         fmt::format("the spooled bytes of {} were damaged on disk", spooled->digest().text()));
   }
   Status status;
-  const auto flight = hold(digest, &status);
+  auto flight = hold(digest, &status);
+  // Somebody else's put does not mark it.
+  while (keep && flight == nullptr && status.ok()) flight = hold(digest, &status);
   if (flight != nullptr) {
-    status = put_held(digest, bytes);
+    status = put_held(digest, bytes, keep ? kKeptBlobMode : kBlobMode);
     let_go(digest, flight, status);
   }
   if (!status.ok()) return status;
   return digest;
 }
 
-Status FileBlobStore::put_held(const Digest& digest, const Bytes& bytes) {
+Status FileBlobStore::put_held(const Digest& digest, const Bytes& bytes, mode_t mode) {
   const std::string name = path(digest);
+  bool found = false;
   if (known_durable(digest)) {
-    if (ops_->touch(name.c_str()) == 0) {
+    found = ops_->touch(name.c_str()) == 0;
+    if (found) {
       remember(digest);
-      return {};
+    } else {
+      forget(digest);  // somebody removed it
     }
-    forget(digest);  // somebody removed it
   }
-  if (!suspect(digest)) {
-    bool found = false;
-    const Status status = adopt_existing(digest, bytes.size(), &found);
-    if (found || !status.ok()) return status;
+  if (!found && !suspect(digest)) {
+    RETURN_IF_ERROR(adopt_existing(digest, bytes.size(), &found));
   }
-  return write_new(digest, bytes, suspect(digest));
+  if (!found) return write_new(digest, bytes, mode);
+  return mode == kKeptBlobMode ? mark_kept(name) : Status();
+}
+
+// Of a file that is there already; the mark must be as durable as the answer that promises it.
+Status FileBlobStore::mark_kept(const std::string& name) {
+  struct stat info {};
+  if (ops_->stat(name.c_str(), &info) != 0) return failed("examine", name, errno);
+  if ((info.st_mode & S_ISVTX) != 0) return {};
+  const OpenFile file(ops_, repeat([&] { return ops_->open(name.c_str(), O_RDONLY, 0); }));
+  if (file.fd() < 0) return failed("open", name, errno);
+  if (ops_->fchmod(file.fd(), kKeptBlobMode) != 0) return failed("mark", name, errno);
+  if (repeat([&] { return ops_->fsync(file.fd()); }) != 0) return failed("sync", name, errno);
+  return {};
 }
 
 // A file that an earlier process left, or that another one shares: its bytes were synced before it
@@ -219,14 +233,15 @@ Status FileBlobStore::adopt_existing(const Digest& digest, size_t size, bool* fo
   return {};
 }
 
-Status FileBlobStore::write_new(const Digest& digest, const Bytes& bytes, bool replace) {
+Status FileBlobStore::write_new(const Digest& digest, const Bytes& bytes, mode_t mode) {
+  const bool replace = suspect(digest);
   RETURN_IF_ERROR(make_fan_out(digest));
   bool written = false;
-  if (!replace) RETURN_IF_ERROR(name_spooled(digest, bytes, &written));
+  if (!replace) RETURN_IF_ERROR(name_spooled(digest, bytes, mode, &written));
   if (!written && !replace && unnamed_files_.load(std::memory_order_relaxed)) {
-    RETURN_IF_ERROR(write_unnamed(digest, bytes, &written));
+    RETURN_IF_ERROR(write_unnamed(digest, bytes, mode, &written));
   }
-  if (!written) RETURN_IF_ERROR(write_named(digest, bytes));
+  if (!written) RETURN_IF_ERROR(write_named(digest, bytes, mode));
   const Status status = sync_path(fan_out(digest));
   if (!status.ok()) {
     // The file stays: it is whole, and another process may already count on it.
@@ -238,10 +253,11 @@ Status FileBlobStore::write_new(const Digest& digest, const Bytes& bytes, bool r
 }
 
 // The bytes are in a file already: it lacks its sync and its name.
-Status FileBlobStore::name_spooled(const Digest& digest, const Bytes& bytes, bool* written) {
+Status FileBlobStore::name_spooled(const Digest& digest, const Bytes& bytes, mode_t mode,
+                                   bool* written) {
   SpooledFile* file = SpooledFile::of(bytes);
   if (file == nullptr || !file->trusted()) return {};
-  RETURN_IF_ERROR(file->sync());
+  RETURN_IF_ERROR(file->sync(mode));
   const std::string name = path(digest);
   const int error = file->give_name(name);
   // It had its name and lost it, or cannot be linked from there: its bytes are copied.
@@ -255,10 +271,11 @@ Status FileBlobStore::name_spooled(const Digest& digest, const Bytes& bytes, boo
   return {};
 }
 
-Status FileBlobStore::write_unnamed(const Digest& digest, const Bytes& bytes, bool* written) {
+Status FileBlobStore::write_unnamed(const Digest& digest, const Bytes& bytes, mode_t mode,
+                                    bool* written) {
   const std::string folder = fan_out(digest), name = path(digest);
   const OpenFile file(
-      ops_, repeat([&] { return ops_->open(folder.c_str(), O_WRONLY | O_TMPFILE, kBlobMode); }));
+      ops_, repeat([&] { return ops_->open(folder.c_str(), O_WRONLY | O_TMPFILE, mode); }));
   if (file.fd() < 0) {
     if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
       return failed("create a file in", folder, errno);
@@ -281,7 +298,7 @@ Status FileBlobStore::write_unnamed(const Digest& digest, const Bytes& bytes, bo
   return {};
 }
 
-Status FileBlobStore::write_named(const Digest& digest, const Bytes& bytes) {
+Status FileBlobStore::write_named(const Digest& digest, const Bytes& bytes, mode_t mode) {
   const auto made = temporary_name();
   if (!made.ok()) return made.status();
   const std::string& temporary = *made;
@@ -289,8 +306,7 @@ Status FileBlobStore::write_named(const Digest& digest, const Bytes& bytes) {
   Status status;
   {
     const OpenFile file(ops_, repeat([&] {
-                          return ops_->open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL,
-                                            kBlobMode);
+                          return ops_->open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL, mode);
                         }));
     if (file.fd() < 0) return failed("create", temporary, errno);
     status = write_all(file.fd(), bytes, temporary);

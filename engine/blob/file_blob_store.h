@@ -4,7 +4,7 @@
 // removes it. Several processes may share a directory: it takes no lock on it, and temporary names
 // carry an id of this store.
 //
-//   DIR/ab/ab34…   a blob (64 digits), read-only
+//   DIR/ab/ab34…   a blob (64 digits), read-only; sticky when it was put to be kept
 //   DIR/tmp/ID-7   a blob being written, where the file system has no unnamed files; ID.alive is
 //                  locked as long as their writer lives
 //
@@ -39,6 +39,7 @@ namespace millrace {
 
 constexpr size_t kDurableBlobsKept = 1 << 16;
 constexpr int kSweepFilesMax = 4096;  // looked at by one sweep()
+constexpr mode_t kBlobMode = 0444, kKeptBlobMode = 01444;
 
 class FileBlobStore final : public BlobStore {
  public:
@@ -49,7 +50,7 @@ class FileBlobStore final : public BlobStore {
   ~FileBlobStore() override;
 
   std::unique_ptr<BlobSink> sink() override;
-  Result<Digest> put(const Bytes& bytes) override;
+  Result<Digest> put(const Bytes& bytes, bool keep = false) override;
   Result<Bytes> read(const Digest& digest, bool verify = false) override;
   Result<uint64_t> size(const Digest& digest) override;
   std::string path(const Digest& digest) const override;
@@ -58,7 +59,7 @@ class FileBlobStore final : public BlobStore {
   Result<int> sweep(TimeMs before, int max,
                     const std::function<Result<bool>(const Digest&)>& named) override;
   Status remove(const Digest& digest, const std::function<Result<bool>(const Digest&)>& named,
-                int64_t put_before_us = INT64_MAX) override;
+                int64_t put_before_us = INT64_MAX, TimeMs kept_since = kNever) override;
 
  private:
   friend class FileBlobSink;
@@ -85,12 +86,13 @@ class FileBlobStore final : public BlobStore {
   void let_go(const Digest& digest, const std::shared_ptr<Flight>& flight, const Status& status);
 
   // All with the digest held.
-  Status put_held(const Digest& digest, const Bytes& bytes);
+  Status put_held(const Digest& digest, const Bytes& bytes, mode_t mode);
+  Status mark_kept(const std::string& name);
   Status adopt_existing(const Digest& digest, size_t size, bool* found);
-  Status write_new(const Digest& digest, const Bytes& bytes, bool replace);
-  Status name_spooled(const Digest& digest, const Bytes& bytes, bool* written);
-  Status write_unnamed(const Digest& digest, const Bytes& bytes, bool* written);
-  Status write_named(const Digest& digest, const Bytes& bytes);
+  Status write_new(const Digest& digest, const Bytes& bytes, mode_t mode);
+  Status name_spooled(const Digest& digest, const Bytes& bytes, mode_t mode, bool* written);
+  Status write_unnamed(const Digest& digest, const Bytes& bytes, mode_t mode, bool* written);
+  Status write_named(const Digest& digest, const Bytes& bytes, mode_t mode);
   Status write_all(int fd, const Bytes& bytes, const std::string& name);
   Result<bool> remove_held(const Digest& digest, TimeMs before, const Named& named);
 

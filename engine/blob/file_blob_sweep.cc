@@ -173,7 +173,8 @@ Result<int> FileBlobStore::sweep(TimeMs before, int max, const Named& named) {
   return removed;
 }
 
-Status FileBlobStore::remove(const Digest& digest, const Named& named, int64_t put_before_us) {
+Status FileBlobStore::remove(const Digest& digest, const Named& named, int64_t put_before_us,
+                             TimeMs kept_since) {
   ON_THREAD(kWriter);
   const auto flight = try_hold(digest);
   if (flight == nullptr) return {};  // somebody is putting it: it is wanted again
@@ -185,7 +186,10 @@ Status FileBlobStore::remove(const Digest& digest, const Named& named, int64_t p
   }
   Status status;
   if (put_us < put_before_us) {
-    const auto gone = remove_held(digest, kNever, named);
+    struct stat info {};
+    const bool kept = kept_since != kNever && ops_->stat(path(digest).c_str(), &info) == 0 &&
+                      (info.st_mode & S_ISVTX) != 0;
+    const auto gone = remove_held(digest, kept ? kept_since : kNever, named);
     if (!gone.ok()) status = gone.status();
   }
   let_go(digest, flight, {});

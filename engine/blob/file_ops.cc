@@ -24,6 +24,10 @@ int FileOps::fsync(int fd) {
   return ::fsync(fd);
 }
 
+int FileOps::fchmod(int fd, mode_t mode) {
+  return ::fchmod(fd, mode);
+}
+
 int FileOps::link_open_file(int fd, const char* path) {
   // By way of /proc: AT_EMPTY_PATH would need a capability.
   char name[32];

@@ -19,6 +19,7 @@ class FileOps {
   virtual int close(int fd);
   virtual ssize_t write(int fd, const void* data, size_t size);
   virtual int fsync(int fd);
+  virtual int fchmod(int fd, mode_t mode);
   virtual int link_open_file(int fd, const char* path);  // linkat() of an O_TMPFILE
   virtual int link(const char* from, const char* to);
   virtual int rename(const char* from, const char* to);

@@ -13,8 +13,6 @@
 namespace millrace {
 namespace {
 
-constexpr mode_t kBlobMode = 0444;
-
 Status failed(const char* verb, const std::string& folder, int error) {
   const bool full = error == ENOSPC || error == EDQUOT;
   return Status::unavailable(
@@ -79,20 +77,21 @@ SpooledFile* SpooledFile::of(const Bytes& bytes) {
   return unmap->file.get();
 }
 
-Status SpooledFile::sync() {
-  if (synced_) return {};
+Status SpooledFile::sync(mode_t mode) {
+  if (synced_mode_ == mode) return {};
+  if (mode != kBlobMode && ops_->fchmod(fd_, mode) != 0) return failed("mark", folder_, errno);
   int result = ops_->fsync(fd_);
   while (result != 0 && errno == EINTR) result = ops_->fsync(fd_);
   if (result != 0) {
     trusted_.store(false, std::memory_order_relaxed);
     return failed("sync", folder_, errno);
   }
-  synced_ = true;
+  synced_mode_ = mode;
   return {};
 }
 
 int SpooledFile::give_name(const std::string& name) {
-  CHECK(synced_);
+  CHECK(synced_mode_ != 0);
   if (unnamed_) return ops_->link_open_file(fd_, name.c_str()) == 0 ? 0 : errno;
   if (temporary_.empty()) return ENOENT;  // it had its name before
   if (ops_->rename(temporary_.c_str(), name.c_str()) != 0) return errno;

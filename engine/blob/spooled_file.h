@@ -34,7 +34,7 @@ class SpooledFile {
   bool trusted() const { return trusted_.load(std::memory_order_relaxed); }
 
   // Both with the digest held.
-  Status sync();
+  Status sync(mode_t mode);
   int give_name(const std::string& name);  // 0, or why not as an errno; EEXIST: the name is taken
 
  private:
@@ -46,7 +46,7 @@ class SpooledFile {
   Digest digest_;
   uint64_t size_ = 0;
   const bool unnamed_;
-  bool synced_ = false;
+  mode_t synced_mode_ = 0;  // 0: not synced
   std::atomic<bool> trusted_{true};
 };
 

@@ -193,6 +193,7 @@ class LocalRuntime final : public Runtime {
   bool no_space_ = false;
   std::vector<std::string> written_directories_;  // where records and blobs go
   bool blobs_dirty_ = true;  // something may have become garbage since the last full sweep
+  int64_t swept_us_ = 0;     // when that was
   std::optional<Sweeper> sweeper_;
 };
 

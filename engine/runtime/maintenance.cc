@@ -188,8 +188,8 @@ void LocalRuntime::hand_over(const std::shared_ptr<PendingAdopt>& pending) {
 
 // ---- sweeping
 
-// Removes expired records, then the blobs that only they held, as core/sweeper.h says. Once after
-// the start it also looks for files that nobody names.
+// Removes expired records, then the blobs that only they held, as core/sweeper.h says. Once in each
+// grace it also looks for files that nobody names.
 void LocalRuntime::sweep() {
   const TimeMs now = wall_clock_ms();
   const int64_t every = std::clamp(options_.retention_ms / 10, kSweepEveryMsMin, kSweepEveryMsMax);
@@ -197,8 +197,11 @@ void LocalRuntime::sweep() {
     after(every, [this] { sweep(); });
     return;
   }
+  // What was too young for the last one, and what nobody ever named, is garbage by the next.
+  const TimeMs before = sweeper_->garbage_before(now);
+  if (monotonic_us() - swept_us_ > (now - before) * 1000) blobs_dirty_ = true;
   const bool full = blobs_dirty_;
-  on_writer([this, now, every, full, before = sweeper_->garbage_before(now)] {
+  on_writer([this, now, every, full, before] {
     auto unnamed = std::make_shared<std::vector<Digest>>();
     const auto removed = store_->sweep(now, kSweepBatch, unnamed.get());
     size_t garbage = 0;
@@ -221,7 +224,10 @@ void LocalRuntime::sweep() {
         log_event(LogLevel::kDebug, "store.swept", {{"records", *removed}});
       }
       drop_orphans(*unnamed);
-      if (full && garbage < kSweepBatch) blobs_dirty_ = false;
+      if (full && garbage < kSweepBatch) {
+        blobs_dirty_ = false;
+        swept_us_ = monotonic_us();
+      }
       const bool more = (removed.ok() && *removed >= kSweepBatch) || blobs_dirty_;
       after(more ? kSweepEveryMsMin : every, [this] { sweep(); });
     };
@@ -233,10 +239,11 @@ void LocalRuntime::drop_orphans(std::vector<Digest> orphans) {
   sweeper_->drop_wanted(&orphans, *core_, monotonic_us() / 1000);
   if (orphans.empty()) return;
   // A put that the core has not heard of yet holds its blob as well: what was put since is left.
-  on_writer([this, orphans = std::move(orphans), settled_us = blob_threads_->settled_us()] {
+  on_writer([this, orphans = std::move(orphans), settled_us = blob_threads_->settled_us(),
+             since = sweeper_->garbage_before(wall_clock_ms())] {
     for (const Digest& digest : orphans) {
       const Status status = blobs_->remove(
-          digest, [this](const Digest& d) { return store_->names_blob(d); }, settled_us);
+          digest, [this](const Digest& d) { return store_->names_blob(d); }, settled_us, since);
       if (!status.ok()) {
         log_event(LogLevel::kWarning, "blob.remove_failed", {{"error", status.message()}});
       }

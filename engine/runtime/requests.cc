@@ -399,11 +399,12 @@ std::unique_ptr<BlobUpload> LocalRuntime::begin_blob() {
 
 void LocalRuntime::put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) {
   ON_THREAD(kLoop);
-  blob_threads_->put(std::move(bytes), [this, done = std::move(done)](Result<Digest> digest) {
+  const auto on_put = [this, done = std::move(done)](Result<Digest> digest) {
     if (digest.status().number() == errors::kNoSpace) watch_space();
     if (digest.ok()) sweeper_->uploaded(*digest, monotonic_us() / 1000);
     done(std::move(digest));
-  });
+  };
+  blob_threads_->put(std::move(bytes), on_put, true);
 }
 
 void LocalRuntime::read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) {

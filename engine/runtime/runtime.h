@@ -123,6 +123,7 @@ class Runtime {
 
   // A blob that is written while its bytes come. Not durable before its bytes are put.
   virtual std::unique_ptr<BlobUpload> begin_blob() = 0;
+  // Durable when `done` hears of it, and kept for the retention, whatever jobs name it and go.
   // E123: no space; E126.
   virtual void put_blob(Bytes bytes, std::function<void(Result<Digest>)> done) = 0;
   virtual void read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) = 0;

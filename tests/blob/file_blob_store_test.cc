@@ -217,6 +217,33 @@ TEST_F(FileBlobStoreTest, RemoveLeavesWhatIsNamed) {
 }
 
 // The putter may not have heard of its success yet, and nobody else knows that it wants the blob.
+// Regression: a blob that a client had just put went with a job that had made the same bytes.
+TEST_F(FileBlobStoreTest, WhatWasPutToBeKeptOutlivesTheJobsThatNameIt) {
+  for (const std::string order : {"k", "jk", "kj", "sk", "ks"}) {
+    SCOPED_TRACE(order);
+    const std::string bytes = "bytes of " + order;
+    const TimeMs before = wall_clock_ms() - 1000;
+    Digest digest;
+    {
+      const auto store = open();
+      for (const char put : order) {
+        const Bytes given =
+            put == 's' || order[0] == 's' ? spool(store.get(), bytes)->bytes : Bytes::of(bytes);
+        digest = *store->put(given, put == 'k');
+      }
+    }
+    const auto store = open();  // it is known after a restart too
+    ASSERT_TRUE(store->remove(digest, nobody, INT64_MAX, before).ok());
+    EXPECT_TRUE(store->read(digest).ok());
+    ASSERT_TRUE(store->remove(digest, nobody, INT64_MAX, wall_clock_ms() + 1000).ok());
+    EXPECT_FALSE(store->read(digest).ok()) << "its time is over";
+  }
+  const auto store = open();
+  const Digest job = *store->put(Bytes::of("a job's alone"));
+  ASSERT_TRUE(store->remove(job, nobody, INT64_MAX, 0).ok());
+  EXPECT_FALSE(store->read(job).ok());
+}
+
 TEST_F(FileBlobStoreTest, RemoveLeavesWhatWasPutSinceTheCallerLooked) {
   const auto store = open();
   const Digest digest = *store->put(Bytes::of("x"));

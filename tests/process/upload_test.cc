@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "engine/base/digest.h"
+#include "engine/base/limits.h"
 #include "tests/http/client.h"
 #include "tests/process/photo.h"
 #include "tests/process/small_disk.h"
@@ -111,6 +112,24 @@ TEST_F(LargeUpload, ThatFillsTheDiskIs507AndLeavesNothing) {
   EXPECT_NE(file_text(server.log()).find("ev=disk.full"), std::string::npos);
   EXPECT_TRUE(eventually([&] { return ask(port, "GET", "/readyz").status == 200; }));
   EXPECT_EQ(submit_image(port, make_photo(0), "Prefer: wait=30\r\n").text("state"), "succeeded");
+}
+
+// A blob that a client put has its own time, whatever jobs made the same bytes and go.
+TEST_F(LargeUpload, OutlivesAJobOfTheSameBytes) {
+  auto server = std::make_unique<ServerProcess>(settings());
+  for (const size_t size : {size_t{1000}, kSpoolBytes * 2}) {
+    const std::string photo = large_photo(size);
+    const Reply job = submit_image(server->port(), photo, "Prefer: wait=30\r\n");
+    ASSERT_EQ(job.text("state"), "succeeded") << job.shown();
+    const std::string kept = "/v1/blobs/" + sha256(photo).text();
+    EXPECT_EQ(ask(server->port(), "POST", "/v1/blobs", "", photo).status, 201);
+    server->stop();
+    server = std::make_unique<ServerProcess>(settings());
+    ASSERT_EQ(ask(server->port(), "DELETE", "/v1/jobs/" + job.text("id")).status, 204);
+    const std::string result = "/v1/blobs/" + job.text("outputs.image.blob");
+    EXPECT_TRUE(eventually([&] { return ask(server->port(), "GET", result).status == 404; }));
+    EXPECT_EQ(ask(server->port(), "GET", kept).status, 200);
+  }
 }
 
 }  // namespace
