@@ -287,6 +287,73 @@ TEST_F(Api, OutputsAreBytesWithRangesAndTags) {
   EXPECT_EQ(problem(c->get("/v1/jobs/" + id_of(job) + "/outputs/none")), "E020");
 }
 
+TEST_F(Api, AbusedRangesGetTheWholeOrNothing) {
+  start();
+  const std::string bytes = tiny_jpeg(1000);
+  auto c = client();
+  const std::string path =
+      "/v1/blobs/" + text_at(json_of(c->request("POST", "/v1/blobs", "", bytes)), "blob");
+  std::string many = "0-0", overlapping = "0-999";
+  for (int i = 1; i < 2000; i++) many += fmt::format(",{}-{}", i, i);
+  for (int i = 0; i < 2000; i++) overlapping += ",0-999";
+  for (const std::string& range :
+       {many, overlapping, std::string("0-1,1000000-"), std::string("-"), std::string("5-2"),
+        std::string("0x1-2"), std::string("+1-2"), std::string("1 - 2"), std::string()}) {
+    const Answer answer = c->get(path, "Range: bytes=" + range + "\r\n");
+    EXPECT_EQ(answer.status, 200) << range.substr(0, 40);
+    EXPECT_TRUE(answer.body == bytes) << range.substr(0, 40);
+  }
+  for (const char* range : {"1000-", "1000-1000", "18446744073709551615-", "-0"}) {
+    const Answer answer = c->get(path, std::string("Range: bytes=") + range + "\r\n");
+    EXPECT_EQ(problem(answer), "E195") << range;
+    EXPECT_EQ(answer.status, 416) << range;
+    EXPECT_EQ(answer.header("content-range"), "bytes */1000") << range;
+  }
+  for (const char* range : {"0-18446744073709551615", "-18446744073709551615"}) {
+    const Answer answer = c->get(path, std::string("Range: bytes=") + range + "\r\n");
+    EXPECT_EQ(answer.status, 206) << range;
+    EXPECT_TRUE(answer.body == bytes) << range;
+  }
+}
+
+TEST_F(Api, PartsInAnotherEncodingOrOfPartsAreRefused) {
+  start();
+  const auto part = [](const std::string& header, const std::string& content) {
+    return "--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n" + header +
+           "\r\n\r\n" + content + "\r\n--B--";
+  };
+  const std::string nested = "--C\r\nContent-Disposition: attachment; filename=\"b.jpg\"\r\n\r\n" +
+                             tiny_jpeg() + "\r\n--C--";
+  struct Refused {
+    std::string body;
+    int status;
+    const char* code;
+  };
+  for (const Refused& bad :
+       {Refused{part("Content-Transfer-Encoding: base64", "/9j/4AAQ"), 400, "E008"},
+        Refused{part("Content-Transfer-Encoding: quoted-printable", "=FF=D8=FF"), 400, "E008"},
+        Refused{part("content-transfer-encoding: x-gzip", "x"), 400, "E008"},
+        Refused{part("Content-Type: multipart/mixed; boundary=C", nested), 415, "E018"},
+        Refused{part("Content-Type: multipart/mixed; boundary=B", "x\r\n--B\r\n\r\nx"), 400,
+                "E008"}}) {
+    const Answer answer = client()->request("POST", kSubmit, kFormType, bad.body);
+    EXPECT_EQ(answer.status, bad.status) << bad.body << answer.body;
+    EXPECT_EQ(problem(answer), bad.code) << bad.body;
+  }
+  for (const char* type : {"multipart/mixed; boundary=B", "multipart/form-data-x; boundary=B"}) {
+    const Answer answer = client()->request(
+        "POST", kPlain, fmt::format("Content-Type: {}\r\n", type), field("text", "x") + "--B--");
+    EXPECT_EQ(answer.status, 415) << type;
+    EXPECT_EQ(problem(answer), "E006") << type;
+  }
+  for (const char* encoding : {"binary", "8BIT", "7bit"}) {
+    const Answer answer =
+        client()->request("POST", kSubmit, kFormType,
+                          part(std::string("Content-Transfer-Encoding: ") + encoding, tiny_jpeg()));
+    EXPECT_EQ(answer.status, 202) << encoding << answer.body;
+  }
+}
+
 TEST_F(Api, OutputsThatAreNoBytesAreJsonAndComeWhenReady) {
   start();
   hold_jobs();
