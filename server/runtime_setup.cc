@@ -26,6 +26,9 @@ Result<RuntimeOptions> runtime_options(const Config& config) {
   options.workers.io = config.workers_io;
   options.workers.pixels_max = static_cast<uint64_t>(config.pixels_max);
   options.workers.settings = std::move(*settings);
+  for (const NamedStore& store : config.stores) {
+    options.workers.io_paths.push_back({store.directory, true});
+  }
   options.metrics = std::make_shared<Metrics>();
   options.metrics->build_info.with({kVersion}).set(1);
   return options;

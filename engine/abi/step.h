@@ -20,8 +20,11 @@
  *     called on, with the `call` that it was given.
  *  5. A step may be killed at any instant and run again with the same inputs. What that may
  *     repeat is its `effect`.
- *  6. Cpu-lane steps have no network, no files, no environment, and no new processes. Io-lane
- *     steps have the network, and the settings that they declare.
+ *  6. Cpu-lane steps have no network, no files, and no new processes: opening a file fails with
+ *     EACCES, other forbidden system calls end the process. Io-lane steps have the network, the
+ *     settings that they declare, and of the file system the configured stores, their inputs, /etc
+ *     and /usr; no other programs. Neither has the server's environment or its stderr; with
+ *     `workers.isolation: thread` a plugin that is being written has both.
  */
 #ifndef MILLRACE_STEP_H
 #define MILLRACE_STEP_H
@@ -113,8 +116,10 @@ struct mr_call;
 
 /* What the host does for a running step. Every function is valid for the time of one run(). Those
  * that return int32_t answer MR_OK, MR_CANCELLED when the step should stop now (return MR_CANCELLED
- * soon; after its timeout it is killed), or MR_FAILED when the step used them wrongly (it then
- * fails with reason "invalid_result"). */
+ * soon), or MR_FAILED when the step used them wrongly (it then fails with reason
+ * "invalid_result"). MR_CANCELLED is said 50 ms, or a tenth of the timeout if that is less, before
+ * the attempt's time is over; what still succeeds then counts; then the process is killed. A step
+ * whose job does not want it any more has 20 ms. */
 typedef struct mr_host {
   uint32_t size; /* sizeof(mr_host) as the host sees it */
   /* Appends bytes to blob output number `output` (the order of mr_step.outputs). */
@@ -163,7 +168,7 @@ typedef struct mr_call {
   const char*
       effect_key; /* the same in every attempt, never the same for two jobs; NULL for a pure step */
   uint32_t attempt;    /* from 1 */
-  int64_t timeout_ms;  /* how long this attempt may take from now; then it is killed */
+  int64_t timeout_ms;  /* from now until progress() says MR_CANCELLED, shortly before it is killed */
   uint64_t pixels_max; /* limits.pixels: over all frames of one image */
 } mr_call;
 

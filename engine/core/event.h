@@ -163,6 +163,9 @@ struct StartStep {
   uint32_t deaths = 0;        // of the server, blamed on this step so far (see Suspect)
   std::vector<Value> with;    // resolved, in the order of StepDecl's with ports
   DurationMs timeout_ms = 0;  // of this attempt
+  // From now on, begun or not, until the step's deadline or the pipeline's timeout; kNever:
+  // neither.
+  DurationMs left_ms = kNever;
 };
 
 struct StopStep {  // answered by a StepDone of any kind

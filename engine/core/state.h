@@ -79,6 +79,7 @@ struct Core::State {
   void adopt_steps(Job& job);
 
   // ---- time (timer.cc)
+  static TimeMs timeout_due(const Job& job);
   TimeMs earliest_due() const;
   TimeMs due_of(const Job& job) const;
   void arm(Job& job);

@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kReasonBytesMax = 64, kNoteBytesMax = 256;
 constexpr DurationMs kRetryAfterMsMax = 86'400'000;
+constexpr DurationMs kCutOffMs = 10;  // behind the pipeline's timeout
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -161,6 +162,13 @@ void Core::State::launch(Job& job, int step) {
   action.timeout_ms = node.timeout_ms;
   if (s.deadline_due != kNever) {
     action.timeout_ms = std::clamp<DurationMs>(s.deadline_due - now, 1, node.timeout_ms);
+    action.left_ms = std::max<DurationMs>(s.deadline_due - now, 1);
+  }
+  // An effect that is under way when the pipeline's time is over is cut off just behind it: by then
+  // the job knows why. One that must not be repeated may end, since nobody could say how it had.
+  const TimeMs due = timeout_due(job);
+  if (due != kNever && node.decl->effect != Effect::kOnce) {
+    action.left_ms = std::min(action.left_ms, std::max<DurationMs>(due - now, 0) + kCutOffMs);
   }
   emit(std::move(action));
 }

@@ -13,14 +13,14 @@ StepSet may_miss_deadline(const Job& job) {
   return job.all & ~job.ended() & ~job.set(Phase::kRunning) & ~job.set(Phase::kParked);
 }
 
+}  // namespace
+
 // When the pipeline's timeout strikes; kNever while it stands still.
-TimeMs timeout_due(const Job& job) {
+TimeMs Core::State::timeout_due(const Job& job) {
   if (job.active_since == kNever || job.graph->timeout_ms <= 0) return kNever;
   if (job.ended() == job.all) return kNever;
   return job.active_since + job.graph->timeout_ms - job.draft.active_ms;
 }
-
-}  // namespace
 
 TimeMs Core::State::earliest_due() const {
   TimeMs due = adopt_due;

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "engine/base/errors.h"
 #include "engine/base/log.h"
@@ -103,6 +104,10 @@ Status LocalRuntime::open_parts() {
   // The workers first: the template process must inherit neither the store's lock nor its files.
   WorkerOptions worker_options = options_.workers;
   worker_options.budget = budget_;
+  // The io lane reads inputs where they lie, and `store` gives them a second name.
+  std::error_code made;
+  std::filesystem::create_directories(*blob_path, made);  // opening it will say what is wrong
+  worker_options.io_paths.push_back({*blob_path, false});
   auto workers = options_.thread_isolation ? start_thread_workers(worker_options)
                                            : start_process_workers(worker_options);
   if (!workers.ok()) return workers.status();
@@ -299,6 +304,7 @@ void LocalRuntime::start_step(StartStep& action) {
   call.with = std::move(action.with);
   call.paths.resize(call.with.size());
   call.timeout_ms = action.timeout_ms;
+  if (action.left_ms != kNever) call.until_us = monotonic_us() + action.left_ms * 1000;
   std::vector<size_t> to_load;
   for (size_t port = 0; port < call.with.size(); port++) {
     if (call.with[port].kind() != Value::Kind::kBlob) continue;

@@ -59,6 +59,12 @@ StepOutcome unwritten_outcome(const StepCall& call, CallWritten written) {
 }
 
 StepOutcome timeout_outcome(const StepCall& call) {
+  if (call.until_us <= monotonic_us()) {
+    return make(Kind::kTimeout, errors::kStepTimeout, "timeout",
+                fmt::format("step '{}' was stopped because its deadline or its job's timeout was "
+                            "reached",
+                            call.step));
+  }
   return make(Kind::kTimeout, errors::kStepTimeout, "timeout",
               fmt::format("step '{}' ran longer than its timeout of {} and was stopped", call.step,
                           format_duration(call.timeout_ms)));

@@ -23,7 +23,7 @@ class Writer {
     frame_.u32(place.slot);
     frame_.u32(place.sequence);
     frame_.u32(call_.attempt);
-    frame_.i64(call_.timeout_ms);
+    frame_.i64(call_.timeout_ms - stop_margin_us(call_) / 1000);
     frame_.text(call_.job);
     frame_.text(call_.step);
     frame_.text(call_.effect_key);

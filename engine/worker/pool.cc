@@ -21,15 +21,23 @@ constexpr int64_t kLoadTimeoutUs = 60'000'000;
 constexpr int64_t kWindowUs = 2000;  // of work that one cpu worker may hold
 constexpr int64_t kUnknownEstimateUs = 500;
 constexpr int64_t kStuckBehindUs = 1000;  // a step that runs longer lets others be taken back
-constexpr int64_t kStopGraceUs = 1'000'000;
+constexpr int64_t kStopGraceUs = 20'000;  // after the wish to stop
+constexpr int64_t kSharedStopGraceUs = 1'000'000;  // in a process whose other calls would suffer
 constexpr uint64_t kTemplateId = 0;
 constexpr double kMeanWeight = 1.0 / 16;
+
+constexpr Crew kAllCrews[] = {Crew::kCpu, Crew::kIo, Crew::kOnce};
 
 void mix(double* mean, double value) {
   *mean = *mean <= 0 ? value : *mean + (value - *mean) * kMeanWeight;
 }
 
 }  // namespace
+
+Crew crew_of(const StepDecl& decl) {
+  if (decl.lane == Lane::kCpu) return Crew::kCpu;
+  return decl.effect == Effect::kOnce ? Crew::kOnce : Crew::kIo;
+}
 
 WorkerPool::WorkerPool(const WorkerOptions& options)
     : options_(options), template_(options.executable, options.steps_directory) {
@@ -67,7 +75,11 @@ Status WorkerPool::load_catalogue() {
   if (!declarations.ok()) return declarations.status();
   problems_ = std::move(declarations->problems);
   for (const StepDecl& step : declarations->steps) {
-    lane(step.lane).wanted = step.lane == Lane::kCpu ? std::max(options_.cpu, 1u) : 1;
+    if (step.lane == Lane::kCpu) {
+      crew(Crew::kCpu).wanted = std::max(options_.cpu, 1u);
+    } else {
+      crew(Crew::kIo).wanted = 1;
+    }
     for (const auto& setting : options_.settings) {
       const bool declared = std::find(step.settings.begin(), step.settings.end(), setting.first) !=
                             step.settings.end();
@@ -83,8 +95,7 @@ Status WorkerPool::load_catalogue() {
 
 uint32_t WorkerPool::slots(Lane which) const {
   if (which == Lane::kIo) return std::min(std::max(options_.io, 1u), kSlabSlots / 2);
-  const LaneState& state = lane(which);
-  const double mean_us = state.mean_us;
+  const double mean_us = crew(Crew::kCpu).mean_us;
   const double window = mean_us <= 0 ? 2 : static_cast<double>(kWindowUs) / std::max(mean_us, 1.0);
   const auto deep = static_cast<uint32_t>(std::clamp(window, 1.0, double{kCpuWindowMax}));
   return std::max(options_.cpu, 1u) * (deep + 1);
@@ -96,9 +107,10 @@ void WorkerPool::start(StepCall call) {
   WaitingCall waiting;
   waiting.step_index = static_cast<uint32_t>(call.decl - steps.data());
   fill_defaults(*call.decl, &call.with);
-  const Lane which = call.decl->lane;
+  with_end_ += call.until_us != INT64_MAX ? 1 : 0;
+  const Crew which = crew_of(*call.decl);
   waiting.call = std::move(call);
-  lane(which).waiting.push_back(std::move(waiting));
+  crew(which).waiting.push_back(std::move(waiting));
 }
 
 int64_t WorkerPool::estimate_us(uint32_t step_index) const {
@@ -111,21 +123,22 @@ bool WorkerPool::has_room(WorkerLink& link) const {
     return false;
   }
   const size_t held = link.held().size();
+  if (link.crew == Crew::kOnce) return held == 0;
   if (link.lane == Lane::kIo) return held < slots(Lane::kIo);
   return held < 2 || (link.load_us < kWindowUs && held < kCpuWindowMax + 1);
 }
 
-WorkerLink* WorkerPool::place_for(Lane which) {
+WorkerLink* WorkerPool::place_for(Crew which) {
   WorkerLink* best = nullptr;
   for (const LinkPointer& link : links_) {
-    if (link->lane != which || !has_room(*link)) continue;
+    if (link->crew != which || !has_room(*link)) continue;
     if (best == nullptr || link->load_us < best->load_us) best = link.get();
   }
   return best;
 }
 
-void WorkerPool::dispatch(Lane which, int64_t now_us) {
-  LaneState& state = lane(which);
+void WorkerPool::dispatch(Crew which, int64_t now_us) {
+  CrewState& state = crew(which);
   while (!state.waiting.empty()) {
     WorkerLink* link = place_for(which);
     if (link == nullptr) return;
@@ -158,13 +171,14 @@ void WorkerPool::watch(WorkerLink& link, uint32_t events) {
 
 void WorkerPool::flush() {
   const int64_t now_us = monotonic_us();
-  for (const Lane which : {Lane::kCpu, Lane::kIo}) dispatch(which, now_us);
+  if (!crew(Crew::kOnce).waiting.empty()) ensure_workers(now_us);
+  for (const Crew which : kAllCrews) dispatch(which, now_us);
   for (const LinkPointer& link : links_) send(*link, now_us);
   compute_next_check(now_us);
 }
 
 void WorkerPool::stop(Ticket ticket) {
-  for (LaneState& state : lanes_) {
+  for (CrewState& state : crews_) {
     for (auto it = state.waiting.begin(); it != state.waiting.end(); ++it) {
       if (it->call.ticket != ticket) continue;
       finish(*it, stopped_outcome(it->call, false), 0);
@@ -183,7 +197,11 @@ void WorkerPool::stop(Ticket ticket) {
       }
       held.stopping = true;
       link->ask_to_stop(held);
-      link->kill_at_us = std::min(link->kill_at_us, now_us + kStopGraceUs);
+      // What a pure step would still say is of no use to anybody; an effect's end is the worker's.
+      const bool pure = held.waiting.call.decl->effect == Effect::kPure;
+      held.report_at_us = pure ? now_us + kStopGraceUs : INT64_MAX;
+      held.kill_at_us =
+          now_us + (link->crew == Crew::kIo || !pure ? kSharedStopGraceUs : kStopGraceUs);
       compute_next_check(now_us);
       return;
     }
@@ -191,6 +209,7 @@ void WorkerPool::stop(Ticket ticket) {
 }
 
 void WorkerPool::finish(const WaitingCall& waiting, StepOutcome outcome, int64_t run_us) {
+  with_end_ -= waiting.call.until_us != INT64_MAX ? 1 : 0;
   done_.push_back({waiting.call.ticket, std::move(outcome), run_us});
 }
 
@@ -199,8 +218,9 @@ void WorkerPool::end_call(WorkerLink& link, WorkerLink::Reply reply) {
   const WaitingCall& waiting = held.waiting;
   const int64_t run_us = std::clamp<int64_t>(reply.end.run_us, 0, monotonic_us() - held.sent_us);
   mix(&step_mean_us_[waiting.step_index], static_cast<double>(run_us));
-  mix(&lane(link.lane).mean_us, static_cast<double>(run_us));
-  finish(waiting, replied_outcome(held, std::move(reply.end), options_.budget), run_us);
+  mix(&crew(link.crew).mean_us, static_cast<double>(run_us));
+  if (!held.reported)
+    finish(waiting, replied_outcome(held, std::move(reply.end), options_.budget), run_us);
 }
 
 void WorkerPool::hear(WorkerLink& link, int64_t now_us) {
@@ -208,13 +228,12 @@ void WorkerPool::hear(WorkerLink& link, int64_t now_us) {
   replies_.clear();
   const WorkerLink::Heard heard = link.receive(&buffer_, &replies_);
   for (WorkerLink::Reply& reply : replies_) {
-    if (reply.held.timed_out || reply.held.stopping) link.kill_at_us = INT64_MAX;
     end_call(link, std::move(reply));
   }
   replies_.clear();
   if (link.state != before) {
     changed_ = true;
-    lane(link.lane).failures = 0;
+    crew(link.crew).failures = 0;
     if (!suspects_.empty() && link.lane == Lane::kIo && link.calls > 1000) suspects_.clear();
   }
   if (heard == WorkerLink::Heard::kGarbage) {
@@ -239,7 +258,7 @@ WorkerLink* WorkerPool::find(uint64_t id) {
 
 // A call that waits behind a long step goes to a worker that has nothing to do.
 void WorkerPool::take_back_stuck(int64_t now_us) {
-  if (!lane(Lane::kCpu).waiting.empty()) return;
+  if (!crew(Crew::kCpu).waiting.empty()) return;
   bool idle = false;
   for (const LinkPointer& link : links_) {
     idle = idle || (link->lane == Lane::kCpu && link->held().empty() && has_room(*link));
@@ -251,7 +270,7 @@ void WorkerPool::take_back_stuck(int64_t now_us) {
     if (now_us - link->begun_us(held.front(), now_us) < kStuckBehindUs) continue;
     WaitingCall waiting;
     while (held.size() > 1 && link->revoke(held.size() - 1, &waiting)) {
-      lane(Lane::kCpu).waiting.push_front(std::move(waiting));
+      crew(Crew::kCpu).waiting.push_front(std::move(waiting));
     }
   }
 }
@@ -277,8 +296,8 @@ void WorkerPool::poll(std::vector<StepResult>* results) {
     note_health(now_us);
   }
   take_back_stuck(now_us);
-  for (const Lane which : {Lane::kCpu, Lane::kIo}) {
-    if (lane(which).waiting.empty()) continue;
+  for (const Crew which : kAllCrews) {
+    if (crew(which).waiting.empty()) continue;
     dispatch(which, now_us);
   }
   for (const LinkPointer& link : links_) send(*link, now_us);
@@ -289,7 +308,8 @@ void WorkerPool::poll(std::vector<StepResult>* results) {
 
 LaneStats WorkerPool::stats(Lane which) const {
   LaneStats stats;
-  stats.mean_run_seconds = lane(which).mean_us / 1e6;
+  const CrewState& state = crew(which == Lane::kCpu ? Crew::kCpu : Crew::kIo);
+  stats.mean_run_seconds = state.mean_us / 1e6;
   for (const LinkPointer& link : links_) {
     if (link->lane != which || link->state == WorkerLink::State::kClosing) continue;
     const auto held = static_cast<uint32_t>(link->held().size());
@@ -300,7 +320,7 @@ LaneStats WorkerPool::stats(Lane which) const {
       stats.busy += held;
     }
   }
-  if (which == Lane::kIo) stats.workers = lane(which).wanted > 0 ? slots(which) : 0;
+  if (which == Lane::kIo) stats.workers = state.wanted > 0 ? slots(which) : 0;
   return stats;
 }
 

@@ -5,6 +5,10 @@
 // two milliseconds of work (at least two, so that it never waits for the wire). Calls that wait
 // behind a long step are taken back as soon as another worker is idle.
 //
+// Time: a step hears that it should stop a margin before its time is over, so that one which
+// listens ends by itself; at its end it is killed. What a pure step had to say is then known
+// without it; an effect has ended only when its process has.
+//
 // Blame: a worker's death costs the call that ran in it one attempt. Calls that had not begun go
 // back into the queue unseen; others that had (io lane) end as kRequeued.
 #pragma once
@@ -20,6 +24,9 @@
 #include "engine/worker/workers.h"
 
 namespace millrace {
+
+// Which crew runs a step.
+Crew crew_of(const StepDecl& decl);
 
 class WorkerPool final : public Workers {
  public:
@@ -42,20 +49,20 @@ class WorkerPool final : public Workers {
  private:
   explicit WorkerPool(const WorkerOptions& options);
   using LinkPointer = std::unique_ptr<WorkerLink>;
-  struct LaneState {
+  struct CrewState {
     std::deque<WaitingCall> waiting;
-    uint32_t wanted = 0;  // workers
+    uint32_t wanted = 0;  // workers; of kOnce as many as calls
     double mean_us = 0;   // of bodies; 0: unknown
     int failures = 0;     // workers that ended before they were ready, in a row
     int64_t spawn_at_us = 0;
   };
-  LaneState& lane(Lane which) { return lanes_[static_cast<int>(which)]; }
-  const LaneState& lane(Lane which) const { return lanes_[static_cast<int>(which)]; }
+  CrewState& crew(Crew which) { return crews_[static_cast<int>(which)]; }
+  const CrewState& crew(Crew which) const { return crews_[static_cast<int>(which)]; }
 
   // pool.cc: work
   Status load_catalogue();
-  void dispatch(Lane which, int64_t now_us);
-  WorkerLink* place_for(Lane which);
+  void dispatch(Crew which, int64_t now_us);
+  WorkerLink* place_for(Crew which);
   bool has_room(WorkerLink& link) const;
   int64_t estimate_us(uint32_t step_index) const;
   void take_back_stuck(int64_t now_us);
@@ -69,8 +76,8 @@ class WorkerPool final : public Workers {
   // pool_faults.cc: life and death
   void on_template(int64_t now_us);
   void ensure_workers(int64_t now_us);
-  bool spawn(Lane which, int64_t now_us);
-  void spawn_failed(Lane which, int64_t now_us);
+  bool spawn(Crew which, int64_t now_us);
+  void spawn_failed(Crew which, int64_t now_us);
   void close_link(WorkerLink& link, const std::string& words);
   void resolve(WorkerLink& link, int status, int64_t now_us);
   void resolve_all(int64_t now_us);
@@ -79,7 +86,13 @@ class WorkerPool final : public Workers {
                             const std::string& how) const;
   void requeue(WaitingCall waiting);
   void check_deadlines(int64_t now_us);
+  void check_waiting(int64_t now_us);
   void check_link(WorkerLink& link, int64_t now_us);
+  void check_held(WorkerLink& link, WorkerLink::Held& held, int64_t now_us);
+  void report(WorkerLink::Held& held, StepOutcome outcome, int64_t run_us);
+  void kill_link(WorkerLink& link);
+  static int64_t next_check_of(WorkerLink& link, WorkerLink::Held& held, int64_t now_us);
+  uint32_t wanted(Crew which) const;
   void retire_if_done(WorkerLink& link);
   void compute_next_check(int64_t now_us);
   void note_health(int64_t now_us);
@@ -91,7 +104,7 @@ class WorkerPool final : public Workers {
   std::shared_ptr<const Catalogue> catalogue_;
   std::vector<PluginProblem> problems_;
   int epoll_ = -1;
-  LaneState lanes_[kLanes];
+  CrewState crews_[kCrews];
   std::vector<double> step_mean_us_;  // by step index; negative: unknown
   std::vector<LinkPointer> links_;
   uint64_t next_id_ = 1;
@@ -102,6 +115,7 @@ class WorkerPool final : public Workers {
   int64_t template_spawn_at_us_ = INT64_MAX;
   int template_failures_ = 0;
   int64_t down_since_us_ = 0;       // 0: some worker of each lane is ready
+  size_t with_end_ = 0;             // calls here whose end is fixed (StepCall::until_us)
   bool changed_ = false;            // a worker came or went: look whether others are needed
   std::set<std::string> suspects_;  // job and step that ran when a worker died and none was blamed
 };

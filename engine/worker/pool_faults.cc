@@ -13,12 +13,12 @@
 #include "engine/base/log.h"
 #include "engine/base/time.h"
 #include "engine/worker/call_ends.h"
+#include "engine/worker/death_notes.h"
 #include "engine/worker/pool.h"
 
 namespace millrace {
 namespace {
 
-constexpr int64_t kTimeoutGraceUs = 100'000;  // between the wish to stop and the kill
 constexpr int64_t kStuckUs = 10'000'000;
 constexpr int64_t kBackoffFirstUs = 50'000;
 constexpr int64_t kBackoffMaxUs = 2'000'000;
@@ -29,18 +29,6 @@ constexpr size_t kSuspectsMax = 1000;
 
 int64_t backoff_us(int failures) {
   return std::min(kBackoffFirstUs << std::clamp(failures - 1, 0, 16), kBackoffMaxUs);
-}
-
-std::string how_it_died(int status) {
-  if (WIFSIGNALED(status)) {
-    const int signal = WTERMSIG(status);
-    const char* name = sigabbrev_np(signal);
-    const char* why = signal == SIGSYS    ? " (a system call that the sandbox forbids)"
-                      : signal == SIGKILL ? " (from outside, or memory ran out)"
-                                          : "";
-    return fmt::format("killed by signal SIG{}{}", name == nullptr ? "?" : name, why);
-  }
-  return fmt::format("it ended with exit status {}", WEXITSTATUS(status));
 }
 
 std::string suspect_name(const StepCall& call) {
@@ -62,27 +50,37 @@ void WorkerPool::ensure_workers(int64_t now_us) {
     }
   }
   if (!template_.loaded()) return;
-  for (const Lane which : {Lane::kCpu, Lane::kIo}) {
+  for (const Crew which : {Crew::kCpu, Crew::kIo, Crew::kOnce}) {
     uint32_t alive = 0;
     for (const LinkPointer& link : links_) {
       const bool counts =
           link->state == WorkerLink::State::kStarting || link->state == WorkerLink::State::kReady;
-      alive += link->lane == which && counts ? 1 : 0;
+      alive += link->crew == which && counts ? 1 : 0;
     }
-    for (; alive < lane(which).wanted && now_us >= lane(which).spawn_at_us; alive++) {
+    for (; alive < wanted(which) && now_us >= crew(which).spawn_at_us; alive++) {
       if (!spawn(which, now_us)) break;
     }
   }
 }
 
-bool WorkerPool::spawn(Lane which, int64_t now_us) {
+uint32_t WorkerPool::wanted(Crew which) const {
+  if (which != Crew::kOnce) return crew(which).wanted;
+  auto count = static_cast<uint32_t>(crew(which).waiting.size());
+  for (const LinkPointer& link : links_) {
+    const bool works = link->state != WorkerLink::State::kClosing && !link->held().empty();
+    count += link->crew == which && works ? 1 : 0;
+  }
+  return std::min(count, slots(Lane::kIo));
+}
+
+bool WorkerPool::spawn(Crew which, int64_t now_us) {
   int worker_socket = -1;
   auto made = WorkerLink::create(next_id_, which, &worker_socket);
   bool ok = made.ok();
   if (ok) {
     WorkerLink& link = **made;
-    ok = template_.fork_worker(link.id, static_cast<uint8_t>(which),
-                               which == Lane::kCpu ? options_.worker_memory_bytes_max : 0,
+    ok = template_.fork_worker(link.id, static_cast<uint8_t>(lane_of(which)),
+                               which == Crew::kCpu ? options_.worker_memory_bytes_max : 0,
                                worker_socket, link.slab().descriptor());
     link.slab().close_descriptor();
     close(worker_socket);
@@ -97,14 +95,15 @@ bool WorkerPool::spawn(Lane which, int64_t now_us) {
   event.events = EPOLLIN;
   event.data.u64 = link->id;
   epoll_ctl(epoll_, EPOLL_CTL_ADD, link->socket(), &event);
-  link->send_setup(options_.pixels_max, which == Lane::kIo ? settings_ : Settings{});
+  link->send_setup(options_.pixels_max, lane_of(which) == Lane::kIo ? settings_ : Settings{},
+                   options_.io_paths);
   links_.push_back(std::move(link));
   send(*links_.back(), now_us);
   return true;
 }
 
-void WorkerPool::spawn_failed(Lane which, int64_t now_us) {
-  LaneState& state = lane(which);
+void WorkerPool::spawn_failed(Crew which, int64_t now_us) {
+  CrewState& state = crew(which);
   state.spawn_at_us = now_us + backoff_us(++state.failures);
 }
 
@@ -203,8 +202,8 @@ int WorkerPool::culprit_of(WorkerLink& link) {
 }
 
 void WorkerPool::requeue(WaitingCall waiting) {
-  const Lane which = waiting.call.decl->lane;
-  lane(which).waiting.push_front(std::move(waiting));
+  const Crew which = crew_of(*waiting.call.decl);
+  crew(which).waiting.push_front(std::move(waiting));
 }
 
 // The worker is gone for good: says how each of its calls ended, or queues it again.
@@ -212,22 +211,30 @@ void WorkerPool::resolve(WorkerLink& link, int status, int64_t now_us) {
   if (link.socket() >= 0) hear(link, now_us);  // what it said last
   const bool was_ready = link.state == WorkerLink::State::kReady ||
                          link.state == WorkerLink::State::kRetiring || !link.held().empty();
-  const std::string how = link.words.empty() ? how_it_died(status) : link.words;
+  std::string how = link.words.empty() ? how_it_died(status, link.slab().header()) : link.words;
+  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  if (link.words.empty() && link.killed_by_us && killed) {
+    how = "killed because a step overstayed its time or would not stop";
+  }
   const int culprit = culprit_of(link);
   if (!link.held().empty() || !link.words.empty()) {
     log_event(LogLevel::kWarning, "worker.died",
               {{"pid", link.pid}, {"lane", lane_name(link.lane)}, {"how", how}});
   }
   if (culprit >= 0) {
-    const WorkerLink::Held held = link.remove(static_cast<size_t>(culprit));
+    WorkerLink::Held held = link.remove(static_cast<size_t>(culprit));
     suspects_.erase(suspect_name(held.waiting.call));
-    finish(held.waiting, death_outcome(link, held, how), now_us - held.sent_us);
+    report(held, death_outcome(link, held, how), now_us - held.sent_us);
   }
   while (!link.held().empty()) {
     const size_t last = link.held().size() - 1;  // from behind, so that they stay in order
     const bool begun = link.begun(link.held()[last]);
+    const bool over = begun && link.end_us(link.held()[last], now_us) <= now_us;
     WorkerLink::Held held = link.remove(last);
-    if (begun && held.waiting.call.decl->effect == Effect::kOnce) {
+    if (held.reported) continue;
+    if (over) {
+      finish(held.waiting, timeout_outcome(held.waiting.call), 0);
+    } else if (begun && held.waiting.call.decl->effect == Effect::kOnce) {
       // It may have happened; nobody but a person may repeat it.
       finish(held.waiting, death_outcome(link, held, how), 0);
     } else if (begun && link.lane == Lane::kIo) {
@@ -240,7 +247,7 @@ void WorkerPool::resolve(WorkerLink& link, int status, int64_t now_us) {
       requeue(std::move(held.waiting));
     }
   }
-  if (!was_ready) spawn_failed(link.lane, now_us);
+  if (!was_ready) spawn_failed(link.crew, now_us);
   const uint64_t id = link.id;
   links_.erase(std::find_if(links_.begin(), links_.end(),
                             [id](const LinkPointer& other) { return other->id == id; }));
@@ -258,6 +265,7 @@ void WorkerPool::resolve_all(int64_t now_us) {
       const size_t last = link.held().size() - 1;
       const bool begun = link.begun(link.held()[last]);
       WorkerLink::Held held = link.remove(last);
+      if (held.reported) continue;
       if (!begun) {
         requeue(std::move(held.waiting));
         continue;
@@ -271,7 +279,9 @@ void WorkerPool::resolve_all(int64_t now_us) {
 }
 
 void WorkerPool::retire_if_done(WorkerLink& link) {
-  if (link.state == WorkerLink::State::kReady && link.calls >= kStepsBeforeRecycle) {
+  const bool idle_once = link.crew == Crew::kOnce && link.held().empty() && link.calls > 0 &&
+                         crew(Crew::kOnce).waiting.empty();
+  if (link.state == WorkerLink::State::kReady && (link.calls >= kStepsBeforeRecycle || idle_once)) {
     link.state = WorkerLink::State::kRetiring;
     changed_ = true;
   }
@@ -281,64 +291,130 @@ void WorkerPool::retire_if_done(WorkerLink& link) {
   }
 }
 
-void WorkerPool::check_link(WorkerLink& link, int64_t now_us) {
-  const size_t looked_at =
-      link.lane == Lane::kCpu ? std::min<size_t>(link.held().size(), 1) : link.held().size();
-  for (size_t i = 0; i < looked_at; i++) {
-    WorkerLink::Held& held = link.held()[i];
-    if (held.timed_out || !link.begun(held)) continue;
-    const int64_t run_us = now_us - link.begun_us(held, now_us);
-    if (run_us < held.waiting.call.timeout_ms * 1000) continue;
+// The core is told an end once; what the worker says later is for nobody.
+void WorkerPool::report(WorkerLink::Held& held, StepOutcome outcome, int64_t run_us) {
+  if (held.reported) return;
+  held.reported = true;
+  finish(held.waiting, std::move(outcome), run_us);
+}
+
+// No call goes there any more; what it said before is still heard, and its end resolves the rest.
+void WorkerPool::kill_link(WorkerLink& link) {
+  link.kill_now();
+  link.state = WorkerLink::State::kClosing;
+  changed_ = true;
+}
+
+void WorkerPool::check_held(WorkerLink& link, WorkerLink::Held& held, int64_t now_us) {
+  const StepCall& call = held.waiting.call;
+  const int64_t end_us = link.end_us(held, now_us);
+  if (!held.timed_out && now_us >= end_us - stop_margin_us(call)) {
     held.timed_out = true;
     link.ask_to_stop(held);
-    link.kill_at_us = std::min(link.kill_at_us, now_us + kTimeoutGraceUs);
   }
-  if (now_us >= link.kill_at_us) link.kill_now();
+  if (now_us >= held.report_at_us) report(held, stopped_outcome(call, true), 0);
+  if (now_us < std::min(end_us, held.kill_at_us)) return;
+  if (link.state != WorkerLink::State::kClosing) kill_link(link);
+  // An effect may still happen until its process is gone; then resolve() says how it ended.
+  if (call.decl->effect == Effect::kPure) {
+    report(held, death_outcome(link, held, ""), now_us - link.begun_us(held, now_us));
+  }
+}
+
+void WorkerPool::check_link(WorkerLink& link, int64_t now_us) {
+  auto& held = link.held();
+  for (size_t i = 0; i < held.size();) {
+    if (link.begun(held[i])) {
+      check_held(link, held[i++], now_us);
+      continue;
+    }
+    // Behind another one, or on its way: only an end that is fixed can have come.
+    WaitingCall waiting;
+    if (now_us >= held[i].waiting.call.until_us && link.revoke(i, &waiting)) {
+      finish(waiting, timeout_outcome(waiting.call), 0);
+      continue;
+    }
+    if (with_end_ == 0 && link.lane == Lane::kCpu) break;
+    i++;
+  }
   if (now_us >= link.tidy_at_us) link.tidy();
 }
 
+void WorkerPool::check_waiting(int64_t now_us) {
+  if (with_end_ == 0) return;
+  for (CrewState& state : crews_) {
+    for (size_t i = 0; i < state.waiting.size();) {
+      if (now_us < state.waiting[i].call.until_us) {
+        i++;
+        continue;
+      }
+      const WaitingCall late = std::move(state.waiting[i]);
+      state.waiting.erase(state.waiting.begin() + static_cast<ptrdiff_t>(i));
+      finish(late, timeout_outcome(late.call), 0);
+    }
+  }
+}
+
 void WorkerPool::check_deadlines(int64_t now_us) {
-  for (const LinkPointer& link : links_) check_link(*link, now_us);
+  for (const LinkPointer& link : links_) {
+    if (link->state != WorkerLink::State::kClosing) check_link(*link, now_us);
+  }
+  check_waiting(now_us);
+}
+
+int64_t WorkerPool::next_check_of(WorkerLink& link, WorkerLink::Held& held, int64_t now_us) {
+  const StepCall& call = held.waiting.call;
+  const int64_t margin_us = stop_margin_us(call);
+  const int64_t timeout_us = call.timeout_ms * 1000 - margin_us;
+  const int64_t report_us = held.reported ? INT64_MAX : held.report_at_us;
+  const int64_t next = std::min(report_us, held.kill_at_us);
+  const int64_t earliest_us = held.sent_us + timeout_us;  // it may have begun later
+  if (earliest_us > now_us && call.until_us == INT64_MAX) return std::min(next, earliest_us);
+  if (!link.begun(held)) {
+    const int64_t again_us =
+        earliest_us > now_us ? earliest_us : now_us + std::min(timeout_us, kRecheckUs);
+    return std::min({next, again_us, call.until_us});
+  }
+  const int64_t end_us = link.end_us(held, now_us);
+  return std::min(next, held.timed_out ? end_us : end_us - margin_us);
 }
 
 void WorkerPool::compute_next_check(int64_t now_us) {
   int64_t next = INT64_MAX;
   bool idle = false, behind = false;
   for (const LinkPointer& link : links_) {
-    next = std::min({next, link->kill_at_us, link->tidy_at_us});
+    next = std::min(next, link->tidy_at_us);
     auto& held = link->held();
     if (link->lane == Lane::kCpu) {
       idle = idle || held.empty();
       behind = behind || held.size() > 1;
     }
-    const size_t looked_at =
-        link->lane == Lane::kCpu ? std::min<size_t>(held.size(), 1) : held.size();
+    if (link->state == WorkerLink::State::kClosing) continue;
+    // Those that wait behind the first have no time of their own yet, but a fixed end.
+    const bool first_only = link->lane == Lane::kCpu && with_end_ == 0;
+    const size_t looked_at = first_only ? std::min<size_t>(held.size(), 1) : held.size();
     for (size_t i = 0; i < looked_at; i++) {
-      if (held[i].timed_out) continue;
-      const int64_t timeout_us = held[i].waiting.call.timeout_ms * 1000;
-      int64_t at = held[i].sent_us + timeout_us;  // the earliest; it may have begun later
-      if (at <= now_us) {
-        at = link->begun(held[i]) ? link->begun_us(held[i], now_us) + timeout_us
-                                  : now_us + std::min(timeout_us, kRecheckUs);
-      }
-      next = std::min(next, at);
+      next = std::min(next, next_check_of(*link, held[i], now_us));
     }
+  }
+  for (const CrewState& state : crews_) {
+    for (size_t i = 0; with_end_ > 0 && i < state.waiting.size(); i++) {
+      next = std::min(next, state.waiting[i].call.until_us);
+    }
+    if (state.spawn_at_us > now_us) next = std::min(next, state.spawn_at_us);
   }
   if (idle && behind) next = std::min(next, now_us + kStuckBehindUs);
   if (!template_.running()) next = std::min(next, template_spawn_at_us_);
-  for (const LaneState& state : lanes_) {
-    if (state.spawn_at_us > now_us) next = std::min(next, state.spawn_at_us);
-  }
   if (down_since_us_ != 0) next = std::min(next, now_us + kRecheckUs);
   next_check_us_ = next;
 }
 
 void WorkerPool::note_health(int64_t now_us) {
   bool up = true;
-  for (const Lane which : {Lane::kCpu, Lane::kIo}) {
-    if (lane(which).wanted == 0) continue;
+  for (const Crew which : {Crew::kCpu, Crew::kIo}) {
+    if (crew(which).wanted == 0) continue;
     up = up && std::any_of(links_.begin(), links_.end(), [&](const LinkPointer& link) {
-           return link->lane == which && (link->state == WorkerLink::State::kReady ||
+           return link->crew == which && (link->state == WorkerLink::State::kReady ||
                                           link->state == WorkerLink::State::kRetiring);
          });
   }

@@ -1,23 +1,58 @@
 // Sandbox: what a worker process gives up before it runs a step. It knows no steps.
+//
+// Layers, each on its own: limits, no new privileges, namespaces (user, network, IPC, names of the
+// host; only a process with one thread, where the system allows it), Landlock (where the kernel has
+// it), and the filter of system calls, without which a worker does not start.
+//
+// Cpu lane: no files, no network, no processes, no code of its own. Io lane: the network, and of
+// the file system what resolvers and certificates need and the directories that it is granted.
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/pipeline/catalogue.h"
+#include "engine/worker/workers.h"
 
 namespace millrace {
 
-// No core dumps, few descriptors, at most `memory_bytes_max` of address space beyond what the
-// process has now (0: no bound; not bounded under a sanitizer). [main, in a worker]
-void apply_limits(Lane lane, uint64_t memory_bytes_max);
+constexpr uint32_t kLayerLimits = 1;
+constexpr uint32_t kLayerNoNewPrivileges = 2;
+constexpr uint32_t kLayerNamespaces = 4;
+constexpr uint32_t kLayerLandlock = 8;
+constexpr uint32_t kLayerSystemCalls = 16;
 
-// Locks a cpu-lane worker into the system calls that decoding and encoding need: no files, no
-// network, no processes, no code of its own. A forbidden call kills the process (SIGSYS) or, where
-// libraries ask out of habit, fails with EACCES. Unavailable: the kernel has no seccomp. [main, in
-// a worker]
-Status lock_system_calls();
-// Whether that works here: a child process tries it. [main, before there are threads]
-Status try_system_call_lock();
+struct SandboxPlan {
+  Lane lane = Lane::kCpu;
+  uint64_t memory_bytes_max = 0;  // of address space beyond what the process has now; 0: no bound
+  std::vector<PathGrant> paths;   // io lane
+};
+
+// Closes all descriptors but those of `keep` and the standard ones, which become /dev/null.
+// [main, in a worker]
+void close_other_descriptors(const std::vector<int>& keep);
+
+// Applies every layer that there is and returns which. Handlers of signals are to be installed
+// before: the cpu lane cannot any more. Nothing is bounded or locked under a sanitizer. Unavailable
+// E140: the kernel has no filter for system calls. [main, in a worker]
+Result<uint32_t> enter_sandbox(const SandboxPlan& plan);
+
+// Raises the limit of CPU time so far that a step may run for `timeout_ms` from now on two cores,
+// and no further. Cheap: most calls find that there is enough left. [main, in a cpu worker]
+class CpuAllowance {
+ public:
+  void allow(int64_t timeout_ms);
+
+ private:
+  int64_t armed_us_ = 0;
+  int64_t armed_ms_ = -1;
+};
+
+// Whether the filter answers this call with EACCES instead of death: libraries try it out of habit.
+bool is_refused_call(int number);
+// The name of a system call, such as "socket"; "?" for a number that is none. [any]
+std::string system_call_name(int number);
 
 }  // namespace millrace

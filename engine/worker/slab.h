@@ -38,9 +38,11 @@ struct SlabSlot {
 };
 
 struct SlabHeader {
-  std::atomic<uint64_t> consumed;  // replies whose outputs the server has copied
-  std::atomic<uint32_t> culprit;   // 1 + the slot whose thread died; 0: unknown (io lane)
-  uint32_t unused;
+  std::atomic<uint64_t> consumed;        // replies whose outputs the server has copied
+  std::atomic<uint32_t> culprit;         // 1 + the slot whose thread died; 0: unknown (io lane)
+  std::atomic<uint32_t> refused_call;    // 1 + the system call last refused to the call that runs
+  std::atomic<uint32_t> forbidden_call;  // 1 + the system call that the process died of
+  std::atomic<uint32_t> memory_full;     // it died when no memory was left
   SlabSlot slots[kSlabSlots];
 };
 static_assert(sizeof(SlabHeader) <= kSlabHeaderBytes);

@@ -24,8 +24,7 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kGraceUs = 100'000;
-constexpr int64_t kStopGraceUs = 1'000'000;
+constexpr int64_t kStopGraceUs = 20'000;
 constexpr uint32_t kCpuSlots = 2;  // one runs, one waits behind it
 
 // The worker's end: a thread that reads frames, and the threads that run them.
@@ -154,10 +153,8 @@ class ThreadWorkers final : public Workers {
       next = std::min(next, link->tidy_at_us);
       for (const WorkerLink::Held& held : link->held()) {
         if (held.timed_out) continue;
-        const int64_t timeout_us = held.waiting.call.timeout_ms * 1000;
-        const int64_t began_us = link->begun(held) ? link->begun_us(held, INT64_MAX) : kNever;
-        if (began_us != kNever) next = std::min(next, began_us + timeout_us);
-        if (began_us == kNever) next = std::min(next, monotonic_us() + timeout_us);
+        next =
+            std::min(next, link->end_us(held, monotonic_us()) - stop_margin_us(held.waiting.call));
       }
     }
     return next;
@@ -199,7 +196,8 @@ class ThreadWorkers final : public Workers {
  private:
   Status open_lane(Lane which) {
     int worker_socket = -1;
-    auto made = WorkerLink::create(static_cast<uint64_t>(which) + 1, which, &worker_socket);
+    auto made = WorkerLink::create(static_cast<uint64_t>(which) + 1,
+                                   which == Lane::kCpu ? Crew::kCpu : Crew::kIo, &worker_socket);
     if (!made.ok()) return made.status();
     auto& link = links_[static_cast<int>(which)];
     link = std::move(made).value();
@@ -225,14 +223,14 @@ class ThreadWorkers final : public Workers {
     done_.push_back({ticket, std::move(outcome), run_us});
   }
 
-  // Asks a call that is over its time to stop; after the grace its end is reported without it.
+  // Asks a call whose time is nearly over to stop; at its end it is reported without it.
   void check(WorkerLink& link, WorkerLink::Held& held, int64_t now_us) {
     const StepCall& call = held.waiting.call;
-    if (!held.timed_out && link.begun(held) &&
-        now_us - link.begun_us(held, now_us) >= call.timeout_ms * 1000) {
+    const int64_t end_us = link.end_us(held, now_us);
+    if (!held.timed_out && now_us >= end_us - stop_margin_us(call)) {
       held.timed_out = true;
       link.ask_to_stop(held);
-      give_up_at_.emplace(call.ticket, now_us + kGraceUs);
+      give_up_at_.emplace(call.ticket, end_us);
     }
     const auto give_up = give_up_at_.find(call.ticket);
     if (give_up == give_up_at_.end() || now_us < give_up->second) return;

@@ -13,7 +13,8 @@
 //                      3 path:    u64 size · text             (io lane; the worker maps the file)
 //
 // server -> worker
-//   kSetup   u64 pixels_max · u32 count · count × (text key, text JSON)      once, first
+//   kSetup   u64 pixels_max · u32 count · count × (text key, text JSON) ·
+//            u32 count · count × (u8 may be changed, text path)              once, first
 //   kCall    u32 step · u32 slot · u32 sequence · u32 attempt · i64 timeout_ms · text job ·
 //            text step id · text effect key (empty: none) · inputs · params
 //     input  piece, and unless absent: text media type · text digest · u32 width · u32 height

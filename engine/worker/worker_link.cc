@@ -23,8 +23,12 @@ constexpr uint32_t kSequenceMask = 0x3fff'ffff;
 
 }  // namespace
 
-WorkerLink::WorkerLink(uint64_t link_id, Lane link_lane, int socket, std::unique_ptr<Slab> slab)
-    : id(link_id), lane(link_lane), socket_(socket), slab_(std::move(slab)) {
+WorkerLink::WorkerLink(uint64_t link_id, Crew link_crew, int socket, std::unique_ptr<Slab> slab)
+    : id(link_id),
+      crew(link_crew),
+      lane(lane_of(link_crew)),
+      socket_(socket),
+      slab_(std::move(slab)) {
   for (uint32_t slot = kSlabSlots; slot > 0; slot--) free_slots_.push_back(slot - 1);
 }
 
@@ -33,7 +37,7 @@ WorkerLink::~WorkerLink() {
   if (pidfd >= 0) close(pidfd);
 }
 
-Result<std::unique_ptr<WorkerLink>> WorkerLink::create(uint64_t id, Lane lane, int* worker_socket) {
+Result<std::unique_ptr<WorkerLink>> WorkerLink::create(uint64_t id, Crew crew, int* worker_socket) {
   auto slab = Slab::create();
   if (!slab.ok()) return slab.status();
   int sockets[2];
@@ -46,10 +50,11 @@ Result<std::unique_ptr<WorkerLink>> WorkerLink::create(uint64_t id, Lane lane, i
   }
   fcntl(sockets[0], F_SETFL, fcntl(sockets[0], F_GETFL) | O_NONBLOCK);
   *worker_socket = sockets[1];
-  return std::unique_ptr<WorkerLink>(new WorkerLink(id, lane, sockets[0], std::move(slab).value()));
+  return std::unique_ptr<WorkerLink>(new WorkerLink(id, crew, sockets[0], std::move(slab).value()));
 }
 
-void WorkerLink::send_setup(uint64_t pixels_max, const Settings& settings) {
+void WorkerLink::send_setup(uint64_t pixels_max, const Settings& settings,
+                            const std::vector<PathGrant>& paths) {
   FrameWriter frame(&packets_.emplace_back());
   frame.begin(FrameKind::kSetup, 0);
   frame.u64(pixels_max);
@@ -57,6 +62,11 @@ void WorkerLink::send_setup(uint64_t pixels_max, const Settings& settings) {
   for (const auto& [key, json] : settings) {
     frame.text(key);
     frame.text(json);
+  }
+  frame.u32(static_cast<uint32_t>(paths.size()));
+  for (const PathGrant& grant : paths) {
+    frame.u8(grant.change ? 1 : 0);
+    frame.text(grant.path);
   }
   frame.end();
   packets_.emplace_back();
@@ -122,6 +132,11 @@ int64_t WorkerLink::begun_us(const Held& held, int64_t now_us) {
                     std::max(now_us, held.sent_us));
 }
 
+int64_t WorkerLink::end_us(const Held& held, int64_t now_us) {
+  const int64_t from_us = begun(held) ? begun_us(held, now_us) : now_us;
+  return std::min(from_us + held.waiting.call.timeout_ms * 1000, held.waiting.call.until_us);
+}
+
 void WorkerLink::ask_to_stop(const Held& held) {
   slot_of(held).cancel.store(1, std::memory_order_relaxed);
 }
@@ -168,7 +183,6 @@ void WorkerLink::close_socket() {
 
 void WorkerLink::kill_now() {
   killed_by_us = true;
-  kill_at_us = INT64_MAX;
   if (pidfd >= 0) syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
 }
 

@@ -17,6 +17,14 @@
 
 namespace millrace {
 
+// Who runs a call: cpu workers have a call each at a time, the io worker many, and each call of a
+// step that must not be repeated has an io worker of its own, so that only it can bring it down.
+enum class Crew : uint8_t { kCpu, kIo, kOnce };
+constexpr int kCrews = 3;
+constexpr Lane lane_of(Crew crew) {
+  return crew == Crew::kCpu ? Lane::kCpu : Lane::kIo;
+}
+
 // A call on its way: in the pool's queue, or held by a worker.
 struct WaitingCall {
   StepCall call;
@@ -41,7 +49,10 @@ class WorkerLink {
     int64_t sent_us = 0;
     int64_t estimate_us = 0;
     bool stopping = false;
-    bool timed_out = false;
+    bool timed_out = false;            // it was asked to stop because its time is over, or nearly
+    bool reported = false;             // its end was told already; the worker still has it
+    int64_t report_at_us = INT64_MAX;  // of one that was stopped
+    int64_t kill_at_us = INT64_MAX;    // the same, when the process must go
   };
 
   struct Reply {
@@ -52,17 +63,17 @@ class WorkerLink {
   enum class Heard : uint8_t { kFine, kGone, kGarbage };
 
   // Makes socket and slab; the worker's end of the socket is for the caller to hand over and close.
-  static Result<std::unique_ptr<WorkerLink>> create(uint64_t id, Lane lane, int* worker_socket);
+  static Result<std::unique_ptr<WorkerLink>> create(uint64_t id, Crew crew, int* worker_socket);
   ~WorkerLink();
   WorkerLink(const WorkerLink&) = delete;
   WorkerLink& operator=(const WorkerLink&) = delete;
 
   const uint64_t id;
-  const Lane lane;
+  const Crew crew;
+  const Lane lane;  // of the crew
   State state = State::kStarting;
   int pidfd = -1;  // owned
   int pid = 0;
-  int64_t kill_at_us = INT64_MAX;
   int64_t tidy_at_us = INT64_MAX;  // when tidy() is due
   uint64_t calls = 0;              // ever taken
   int64_t load_us = 0;             // the sum of the estimates of what it holds
@@ -74,7 +85,8 @@ class WorkerLink {
   Slab& slab() { return *slab_; }
   std::deque<Held>& held() { return held_; }
 
-  void send_setup(uint64_t pixels_max, const Settings& settings);
+  void send_setup(uint64_t pixels_max, const Settings& settings,
+                  const std::vector<PathGrant>& paths);
   // Takes the call (moved from only on kYes). Sent by flush().
   CallWritten take(WaitingCall* waiting, int64_t estimate_us, int64_t now_us);
   // Sends what is unsent. kGone: the worker is.
@@ -91,6 +103,8 @@ class WorkerLink {
   bool begun(const Held& held);
   // When the worker began it, by its own word, kept within reason.
   int64_t begun_us(const Held& held, int64_t now_us);
+  // When its time is over; as long as it has not begun, what is left to it from `now_us` on counts.
+  int64_t end_us(const Held& held, int64_t now_us);
   void ask_to_stop(const Held& held);
   // Takes back a call that has not begun; false when it has. On true it is removed.
   bool revoke(size_t index, WaitingCall* waiting);
@@ -98,7 +112,7 @@ class WorkerLink {
   Held remove(size_t index);
 
  private:
-  WorkerLink(uint64_t link_id, Lane link_lane, int socket, std::unique_ptr<Slab> slab);
+  WorkerLink(uint64_t link_id, Crew link_crew, int socket, std::unique_ptr<Slab> slab);
   Heard on_frame(const Frame& frame, std::vector<Reply>* replies);
   bool on_reply(const Frame& frame, std::vector<Reply>* replies);
   bool copy_out(CallEnd* end);

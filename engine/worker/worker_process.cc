@@ -12,6 +12,7 @@
 
 #include "engine/base/limits.h"
 #include "engine/base/time.h"
+#include "engine/worker/death_notes.h"
 #include "engine/worker/output_area.h"
 #include "engine/worker/sandbox.h"
 #include "engine/worker/wire.h"
@@ -76,12 +77,16 @@ class Inbox {
   _exit(1);
 }
 
-void read_setup(FrameReader reader, WorkerContext* context) {
+void read_setup(FrameReader reader, WorkerContext* context, std::vector<PathGrant>* paths) {
   context->pixels_max = reader.u64();
   const uint32_t count = reader.u32();
   for (uint32_t i = 0; i < count && reader.ok(); i++) {
     std::string key(reader.text());
     context->settings.emplace_back(std::move(key), std::string(reader.text()));
+  }
+  for (uint32_t left = reader.u32(); left > 0 && reader.ok(); left--) {
+    const bool change = reader.u8() != 0;
+    paths->push_back({std::string(reader.text()), change});
   }
 }
 
@@ -97,7 +102,9 @@ size_t spin(Inbox* inbox) {
 // One step at a time. Replies of quick steps travel together; a finished one never waits for a slow
 // step behind it.
 [[noreturn]] void serve_cpu(WorkerContext* context, Inbox* inbox) {
+  const SignalStack stack;
   std::vector<int64_t> last_run_us(context->plugins->steps.size(), INT64_MAX);
+  CpuAllowance allowance;
   CallBody body;
   CallEnd end;
   bool worked_hard = false;
@@ -125,7 +132,10 @@ size_t spin(Inbox* inbox) {
           context->replies->guard();
         }
       }
+      allowance.allow(body.input().timeout_ms);
+      context->slab->header().refused_call.store(0, std::memory_order_relaxed);
       run_step(body.input(), context->area, &end);
+      if (end.status == MR_FAILED) end.message += refusal_words(context->slab->header());
       *last = end.run_us;
       worked_hard = worked_hard || end.run_us > kLargeWorkUs || body.large();
       unsent = context->replies->add(frame.ticket, &end);
@@ -158,6 +168,7 @@ void worker_process_main(const WorkerStart& start) {
   if (!mapped.ok()) refuse(start.socket, mapped.status().message());
   std::unique_ptr<Slab> slab = std::move(mapped).value();
   slab->close_descriptor();
+  close_other_descriptors({start.socket});
   OutputArea area(slab.get());
   Replies replies(start.socket, &area);
   WorkerContext context;
@@ -170,21 +181,21 @@ void worker_process_main(const WorkerStart& start) {
   FrameCutter cutter(inbox.data(), inbox.next(false));
   Frame frame;
   if (!cutter.next(&frame) || frame.kind != FrameKind::kSetup || !cutter.at_end()) abort();
-  read_setup(frame.reader(), &context);
+  SandboxPlan plan;
+  plan.lane = start.lane;
+  plan.memory_bytes_max = start.memory_bytes_max;
+  read_setup(frame.reader(), &context, &plan.paths);
   const Status started = start_plugins(*start.plugins, start.lane);
   if (!started.ok()) refuse(start.socket, started.message());
-  apply_limits(start.lane, start.memory_bytes_max);
-  if (start.lane == Lane::kCpu) {
-    const Status locked = lock_system_calls();
-    if (!locked.ok()) refuse(start.socket, locked.message());
-  }
+  write_death_notes(slab.get(), start.lane == Lane::kCpu);
+  const auto layers = enter_sandbox(plan);
+  if (!layers.ok()) refuse(start.socket, layers.status().message());
   std::string packet;
   FrameWriter ready(&packet);
   ready.begin(FrameKind::kReady, 0);
   ready.end();
   if (!send_packet(start.socket, packet, nullptr, 0)) _exit(0);
   if (start.lane == Lane::kCpu) serve_cpu(&context, &inbox);
-  mark_culprits(slab.get());
   serve_io(&context, &inbox);
 }
 

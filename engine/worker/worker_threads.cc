@@ -1,50 +1,11 @@
 #include "engine/worker/worker_threads.h"
 
-#include <csignal>
 #include <cstdlib>
 #include <thread>
 
+#include "engine/worker/death_notes.h"
+
 namespace millrace {
-namespace {
-
-Slab* g_slab = nullptr;
-thread_local uint32_t t_slot = 0;  // 1 + the slot that this thread serves; 0: none
-
-void note_culprit() {
-  uint32_t nobody = 0;
-  if (t_slot != 0) g_slab->header().culprit.compare_exchange_strong(nobody, t_slot);
-}
-
-// The default action follows: SA_RESETHAND, and the fault happens again.
-void on_fatal_signal(int signal) {
-  note_culprit();
-  raise(signal);
-}
-
-// A step that overflows its stack needs another one for the handler.
-struct SignalStack {
-  SignalStack() {
-    stack_t stack{};
-    stack.ss_sp = memory;
-    stack.ss_size = sizeof memory;
-    sigaltstack(&stack, nullptr);
-  }
-  char memory[16 * 1024];
-};
-
-}  // namespace
-
-void mark_culprits(Slab* slab) {
-  g_slab = slab;
-  struct sigaction action {};
-  action.sa_handler = on_fatal_signal;
-  action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND | SA_NODEFER);
-  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) {
-    sigaction(signal, &action, nullptr);
-  }
-  atexit(note_culprit);
-}
-
 void WorkerThreads::take(const Frame& frame, const std::shared_ptr<void>& owner) {
   Work work{frame, std::string(reinterpret_cast<const char*>(frame.payload), frame.payload_bytes)};
   bool more_threads;
@@ -94,9 +55,9 @@ void WorkerThreads::call(const Work& work) {
     end.reason = "input_unreadable";
     end.message = body.unreadable();
   } else {
-    t_slot = body.slot() + 1;
+    set_current_slot(body.slot() + 1);
     run_step(body.input(), context_->area, &end);
-    t_slot = 0;
+    set_current_slot(0);
   }
   context_->replies->add(frame.ticket, &end);
   context_->replies->flush();

@@ -12,9 +12,6 @@
 
 namespace millrace {
 
-// Notes in the slab which call's thread dies when the process does (a fatal signal or exit()).
-void mark_culprits(Slab* slab);
-
 class WorkerThreads {
  public:
   explicit WorkerThreads(WorkerContext* context, size_t threads_max = SIZE_MAX)

@@ -30,12 +30,26 @@ struct StepCall {
   std::vector<std::string>
       paths;  // beside `with`: a read-only file with the blob's bytes, or empty (io lane)
   DurationMs timeout_ms = 60'000;  // of the attempt, counted from when a worker begins it
+  int64_t until_us = INT64_MAX;    // monotonic_us(): ends then at the latest, begun or not
 };
+
+// A step hears that it should stop so long before its attempt is killed, or a tenth of its timeout
+// if that is less. step.h and pipelines/README.md say so.
+constexpr int64_t kStopMarginMs = 50;
+inline int64_t stop_margin_us(const StepCall& call) {
+  return call.timeout_ms < 10 * kStopMarginMs ? call.timeout_ms * 100 : kStopMarginMs * 1000;
+}
 
 struct StepResult {
   Ticket ticket = 0;
   StepOutcome outcome;
   int64_t run_us = 0;  // how long the body ran; 0 when unknown
+};
+
+// A directory that the io lane may use (enforced where the kernel has Landlock).
+struct PathGrant {
+  std::string path;
+  bool change = false;  // make, write and remove; else read the files, and name them elsewhere too
 };
 
 struct WorkerOptions {
@@ -44,8 +58,9 @@ struct WorkerOptions {
   uint32_t io = 32;             // concurrent steps of the io lane
   uint64_t pixels_max = 268'000'000;
   std::vector<std::pair<std::string, std::string>>
-      settings;                        // configuration key -> JSON text, secrets resolved
-  std::shared_ptr<ByteBudget> budget;  // results are charged to it
+      settings;                           // configuration key -> JSON text, secrets resolved
+  std::vector<PathGrant> io_paths;        // everything of the file system that io steps are for
+  std::shared_ptr<ByteBudget> budget;     // results are charged to it
   // What is run as the template process, with the one argument worker-template.
   std::string executable = "/proc/self/exe";
   uint64_t worker_memory_bytes_max = uint64_t{4} << 30;  // address space of a cpu worker's steps
@@ -74,8 +89,9 @@ class Workers {
   virtual void start(StepCall call) = 0;
   virtual void flush() = 0;
 
-  // Asks a running call to end; it is killed when it has not within a grace of one second. A call
-  // that had not begun never begins. Its StepResult (any kind) still comes.
+  // Asks a running call to end; soon afterwards it is killed, or, in a process that it shares, its
+  // end is reported without it. A call that had not begun never begins. Its StepResult (any kind)
+  // still comes.
   virtual void stop(Ticket ticket) = 0;
 
   // A descriptor that is readable when poll() has something to do, and the earliest moment

@@ -17,7 +17,7 @@
 #include "engine/base/time.h"
 #include "engine/blob/file_blob_store.h"
 #include "engine/store/sqlite_store.h"
-#include "engine/worker/sandbox.h"
+#include "engine/worker/sandbox_probe.h"
 #include "server/cli/cli.h"
 #include "server/pipeline_files.h"
 #include "server/runtime_setup.h"
@@ -132,13 +132,23 @@ void check_clock(Report* report) {
   }
 }
 
+// Which layers of the workers' sandbox this machine has. Only the filter of system calls is needed.
 void check_sandbox(const Config& config, Report* report) {
   if (config.thread_isolation) {
     report->note("workers.isolation is thread: steps run in the server, without a sandbox");
-  } else if (const Status status = try_system_call_lock(); !status.ok()) {
-    report->bad(status);
-  } else {
-    report->good("sandbox of the workers");
+    return;
+  }
+  for (const Lane lane : {Lane::kCpu, Lane::kIo}) {
+    const SandboxProbe probe = probe_sandbox(lane);
+    const std::string text =
+        fmt::format("sandbox of {} steps: {}", lane_name(lane), probe.layer_names());
+    if (!probe.locked) {
+      report->bad(fmt::format("{}; what it must refuse is not refused", text));
+    } else if (!probe.missing_names().empty()) {
+      report->note(fmt::format("{}; this machine lacks {}", text, probe.missing_names()));
+    } else {
+      report->good(text);
+    }
   }
 }
 

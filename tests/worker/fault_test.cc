@@ -1,6 +1,5 @@
 // Goal: whatever a step does costs one attempt of that step, and the pool goes on.
 // Method: the test plugin crashes, hangs, floods and lies, beside calls that must not notice.
-#include <dirent.h>
 #include <signal.h>
 
 #include <fstream>
@@ -50,6 +49,9 @@ TEST(Fault, ExitCostsOneAttempt) {
 TEST(Fault, FastExitCostsOneAttempt) {
   expect_one_death({"_exit", 9, "exit status 9"});
 }
+TEST(Fault, CorruptedHeapCostsOneAttempt) {
+  expect_one_death({"heap", 0, "signal SIG"});
+}
 TEST(Fault, GarbageOnTheWireCostsOneAttempt) {
   expect_one_death({"garbage", 0, "protocol"});
 }
@@ -82,6 +84,59 @@ TEST(Fault, PoliteStepEndsAtItsTimeoutWithoutBeingKilled) {
   call.timeout_ms = 100;
   const StepOutcome outcome = t.run(std::move(call));
   EXPECT_EQ(outcome.kind, Kind::kTimeout) << outcome.message;
+}
+
+TEST(Fault, FixedEndHoldsForStepsThatHangAndForThoseBehindThem) {
+  WorkerFixture t(WorkerFixture::faulty());
+  for (const char* step : {"fault", "fault_io"}) {
+    const int64_t until_us = monotonic_us() + 200'000;
+    std::vector<Ticket> tickets;
+    for (const char* how : {"hang", "hang", "hang", "hang"}) {  // held, queued, and waiting
+      StepCall call = t.fault(how, 0, {}, step);
+      call.until_us = until_us;
+      tickets.push_back(t.start(std::move(call)));
+    }
+    const Ticket free = t.start(t.fault("ok", 0, {}, step));
+    for (const Ticket ticket : tickets) {
+      EXPECT_EQ(t.wait(ticket).kind, Kind::kTimeout) << t.ended[ticket].message;
+      EXPECT_GE(monotonic_us(), until_us);
+    }
+    EXPECT_EQ(t.wait(free).kind, Kind::kSucceeded);
+  }
+}
+
+TEST(Fault, StepThatListensEndsBeforeItIsKilled) {
+  WorkerFixture t(WorkerFixture::faulty());
+  const Ticket other = t.start(t.fault("sleep", 600, {}, "fault_io"));
+  StepCall call = t.fault("sleep", 60'000, {}, "fault_io");
+  call.timeout_ms = 300;
+  EXPECT_EQ(t.run(std::move(call)).kind, Kind::kTimeout);
+  EXPECT_EQ(t.wait(other).kind, Kind::kSucceeded) << "the process that it shared lives";
+}
+
+TEST(Fault, StoppedPureStepThatHangsIsReportedBeforeItsProcessIsGone) {
+  WorkerFixture t(WorkerFixture::faulty());
+  const Ticket first = t.start(t.fault("ok"));
+  const Ticket hung = t.start(t.fault("hang"));
+  const Ticket behind = t.start(t.fault("ok"));
+  t.wait(first);
+  t.workers->stop(hung);
+  EXPECT_EQ(t.wait(hung).kind, Kind::kStopped);
+  EXPECT_EQ(t.wait(behind).kind, Kind::kSucceeded);
+}
+
+TEST(Fault, EachCallOfAOnceStepHasAProcessOfItsOwn) {
+  WorkerFixture t(WorkerFixture::faulty());
+  std::vector<Ticket> once;
+  for (int i = 0; i < 3; i++) once.push_back(t.start(t.fault("sleep", 300, {}, "fault_once")));
+  const Ticket shared = t.start(t.fault("sleep", 600, {}, "fault_io"));
+  t.workers->flush();
+  EXPECT_EQ(t.run(t.fault("crash", 0, {}, "fault_io")).kind, Kind::kWorkerDied);
+  EXPECT_EQ(t.wait(shared).kind, Kind::kRequeued);
+  const StepOutcome crashed = t.run(t.fault("crash", 0, {}, "fault_once"));
+  EXPECT_EQ(crashed.kind, Kind::kWorkerDied);
+  for (const Ticket ticket : once) EXPECT_EQ(t.wait(ticket).kind, Kind::kSucceeded);
+  EXPECT_EQ(t.run(t.fault("ok", 0, {}, "fault_once")).kind, Kind::kSucceeded);
 }
 
 TEST(Fault, TimeoutCountsFromWhenTheStepBegins) {
@@ -205,38 +260,6 @@ TEST(Fault, HungIoCallTimesOutAndTheOthersAreRequeued) {
   const Ticket hung = t.start(std::move(call));
   EXPECT_EQ(t.wait(hung).kind, Kind::kTimeout);
   EXPECT_EQ(t.wait(other).kind, Kind::kRequeued);
-}
-
-TEST(Fault, CpuWorkersHaveNoFilesProcessesOrSecrets) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "not locked under a sanitizer";
-#endif
-  setenv("MILLRACE_TEST_SECRET", "secret", 1);
-  WorkerFixture t(WorkerFixture::faulty());
-  unsetenv("MILLRACE_TEST_SECRET");
-  EXPECT_EQ(t.run(t.fault("open")).outputs.at(2).as_string(), "refused");
-  EXPECT_EQ(t.run(t.fault("environment")).outputs.at(2).as_string(), "");
-  const StepOutcome forked = t.run(t.fault("fork"));
-  EXPECT_EQ(forked.kind, Kind::kWorkerDied);
-  EXPECT_NE(forked.message.find("SIGSYS"), std::string::npos) << forked.message;
-}
-
-// The children of this process and theirs, by name.
-std::vector<int> processes_named(const std::string& name) {
-  std::vector<int> found;
-  DIR* directory = opendir("/proc");
-  while (const dirent* entry = readdir(directory)) {
-    const int pid = atoi(entry->d_name);
-    if (pid <= 0) continue;
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string line;
-    std::getline(file, line);
-    const size_t open = line.find('('), close = line.rfind(')');
-    if (open == std::string::npos || line.substr(open + 1, close - open - 1) != name) continue;
-    if (getpgid(pid) == getpgrp()) found.push_back(pid);
-  }
-  closedir(directory);
-  return found;
 }
 
 TEST(Fault, TemplateThatDiesIsReplacedAndItsCallsRunAgain) {

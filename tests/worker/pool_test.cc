@@ -137,7 +137,9 @@ TEST(Pool, SettingsReachOnlyStepsThatDeclareThem) {
 }
 
 TEST(Pool, IoLaneReadsBlobsFromTheirFiles) {
-  WorkerFixture t(WorkerFixture::faulty());
+  WorkerOptions options = WorkerFixture::faulty();
+  options.io_paths = {{testing::TempDir(), false}};
+  WorkerFixture t(options);
   const std::string path = testing::TempDir() + "/millrace_worker_blob";
   const std::string bytes(100'000, 'f');
   FILE* file = fopen(path.c_str(), "w");
@@ -148,12 +150,12 @@ TEST(Pool, IoLaneReadsBlobsFromTheirFiles) {
   ref.content->size_bytes = bytes.size();
   for (const char* step : {"fault_io", "fault"}) {
     StepCall call = t.fault("echo", 0, ref, step);
-    call.paths = {path, "", "", ""};
+    call.paths = {path, "", "", "", ""};
     const StepOutcome outcome = t.run(std::move(call));
     ASSERT_EQ(outcome.kind, Kind::kSucceeded) << outcome.message;
     EXPECT_TRUE(outcome.outputs.at(0).as_blob().content->bytes.view() == bytes);
     StepCall gone = t.fault("echo", 0, ref, step);
-    gone.paths = {path + ".gone", "", "", ""};
+    gone.paths = {path + ".gone", "", "", "", ""};
     EXPECT_EQ(t.run(std::move(gone)).reason, "input_unreadable");
   }
   remove(path.c_str());

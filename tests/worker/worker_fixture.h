@@ -1,10 +1,13 @@
 // WorkerFixture: runs calls through workers and waits for their ends, without sleeping.
 #pragma once
 
+#include <dirent.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 
 #include "engine/base/time.h"
@@ -46,8 +49,8 @@ class WorkerFixture {
   }
   // A call of the test plugin's step.
   StepCall fault(const std::string& how, int64_t n = 0, Value data = {},
-                 const std::string& step = "fault") {
-    return call(step, {std::move(data), how, n});
+                 const std::string& step = "fault", const std::string& path = "/etc/passwd") {
+    return call(step, {std::move(data), how, n, {}, path});
   }
 
   Ticket start(StepCall call) {
@@ -95,5 +98,23 @@ class WorkerFixture {
  private:
   Ticket next_ticket_ = 1;
 };
+
+// The children of this process and theirs, by name.
+inline std::vector<int> processes_named(const std::string& name) {
+  std::vector<int> found;
+  DIR* directory = opendir("/proc");
+  while (const dirent* entry = readdir(directory)) {
+    const int pid = atoi(entry->d_name);
+    if (pid <= 0) continue;
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string line;
+    std::getline(file, line);
+    const size_t open = line.find('('), close = line.rfind(')');
+    if (open == std::string::npos || line.substr(open + 1, close - open - 1) != name) continue;
+    if (getpgid(pid) == getpgrp()) found.push_back(pid);
+  }
+  closedir(directory);
+  return found;
+}
 
 }  // namespace millrace

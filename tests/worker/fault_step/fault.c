@@ -1,12 +1,17 @@
 /* fault: a step that misbehaves as its parameter says; one copy for each lane. Built with the tests
  * only. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,9 +23,58 @@ static int32_t allocate_without_end(const mr_call* call) {
   for (;;) {
     char* block = malloc(1 << 20);
     if (block == NULL) return call->host->fail(call, "no_memory", "malloc said no");
-    memset(block, 1, 1 << 20);
+    block[1000] = 1; /* the limit is one of addresses */
     sink += block[1000];
   }
+}
+
+/* As most code does: without a look at what malloc() says. */
+static void allocate_blindly(void) {
+  for (;;) memset(malloc(1 << 20), 1, 4096);
+}
+
+static void corrupt_heap(void) {
+  char* first = malloc(24);
+  char* second = malloc(24);
+  memset(first, 0x41, 64); /* over the head of the second */
+  free(second);
+  free(first);
+  free(malloc(1 << 20));
+  abort();
+}
+
+static int32_t say(const mr_call* call, const char* text) {
+  return call->host->result_string(call, 0, text, strlen(text));
+}
+
+/* What most code does: an error of the system becomes the step's. */
+static int32_t open_file(const mr_call* call, const char* path) {
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return call->host->fail(call, "broken", strerror(errno));
+  close(file);
+  return say(call, "opened");
+}
+
+static int32_t write_file(const mr_call* call, const char* path) {
+  const int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (file < 0) return call->host->fail(call, "broken", strerror(errno));
+  close(file);
+  return say(call, "written");
+}
+
+static int32_t open_socket(const mr_call* call, int64_t port) {
+  const int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int connected = s >= 0 && connect(s, (struct sockaddr*)&to, sizeof to) == 0;
+  if (s >= 0) close(s);
+  return connected ? say(call, "connected") : call->host->fail(call, "broken", strerror(errno));
+}
+
+static int32_t run_program(const mr_call* call) {
+  char* arguments[] = {"/bin/true", NULL};
+  execv(arguments[0], arguments);
+  return call->host->fail(call, "broken", strerror(errno));
 }
 
 static int32_t sleep_politely(const mr_call* call, int64_t milliseconds) {
@@ -85,6 +139,7 @@ static int32_t recurse(int depth) {
 }
 
 static int32_t run(const mr_call* call) {
+  const char* path = call->params[3].kind == MR_VALUE_STRING ? call->params[3].s : "/etc/passwd";
   const char* how = call->params[0].kind == MR_VALUE_STRING ? call->params[0].s : "ok";
   const int64_t n = call->params[1].kind == MR_VALUE_INT ? call->params[1].i : 0;
   if (strcmp(how, "ok") == 0) return call->host->result_string(call, 0, "fine", 4);
@@ -128,16 +183,17 @@ static int32_t run(const mr_call* call) {
     if (value == NULL || call->host->setting(call, "test.other") != NULL) return MR_FAILED;
     return call->host->result_string(call, 0, value, strlen(value));
   }
-  if (strcmp(how, "open") == 0) {
-    FILE* file = fopen("/etc/passwd", "r");
-    if (file != NULL) fclose(file);
-    return call->host->result_string(call, 0, file != NULL ? "open" : "refused",
-                                     file != NULL ? 4 : 7);
-  }
+  if (strcmp(how, "blind") == 0) allocate_blindly();
+  if (strcmp(how, "heap") == 0) corrupt_heap();
+  if (strcmp(how, "open") == 0) return open_file(call, path);
+  if (strcmp(how, "create") == 0) return write_file(call, path);
+  if (strcmp(how, "socket") == 0) return open_socket(call, n);
+  if (strcmp(how, "exec") == 0) return run_program(call);
+  if (strcmp(how, "raise") == 0) return raise((int)n), MR_OK;
   if (strcmp(how, "fork") == 0) {
     const pid_t pid = fork();
     if (pid == 0) _exit(0);
-    return call->host->result_string(call, 0, pid > 0 ? "forked" : "refused", pid > 0 ? 6 : 7);
+    return say(call, pid > 0 ? "forked" : "refused");
   }
   if (strcmp(how, "environment") == 0) {
     const char* value = getenv("MILLRACE_TEST_SECRET");
@@ -153,7 +209,7 @@ static int32_t run(const mr_call* call) {
   { sizeof(mr_port), name, type, "", NULL, 0, 0 }
 static const mr_port inputs[] = {PORT("data", "blob?")};
 static const mr_port params[] = {PORT("how", "string?"), PORT("n", "int?"),
-                                 PORT("options", "json?")};
+                                 PORT("options", "json?"), PORT("path", "string?")};
 static const mr_port outputs[] = {PORT("data", "blob?"), PORT("more", "blob?")};
 static const mr_port results[] = {PORT("text", "string?"), PORT("json", "json?")};
 static const mr_reason reasons[] = {{sizeof(mr_reason), "broken", "It is broken.", MR_TRANSIENT},
@@ -163,12 +219,13 @@ static const mr_reason reasons[] = {{sizeof(mr_reason), "broken", "It is broken.
   {                                                                                                \
     .size = sizeof(mr_step), .name = step_name, .major = 3, .effect = step_effect,                 \
     .lane = step_lane, .doc = "Misbehaves.", .inputs = inputs, .input_count = 1, .params = params, \
-    .param_count = 3, .outputs = outputs, .output_count = 2, .results = results,                   \
+    .param_count = 4, .outputs = outputs, .output_count = 2, .results = results,                   \
     .result_count = 2, .reasons = reasons, .reason_count = 2, .settings = keys, .run = run         \
   }
 static const mr_step fault = STEP("fault", MR_LANE_CPU, MR_PURE, NULL);
 static const mr_step fault_io = STEP("fault_io", MR_LANE_IO, MR_KEYED, "test.secret test.unset");
-static const mr_step* const steps[] = {&fault, &fault_io};
+static const mr_step fault_once = STEP("fault_once", MR_LANE_IO, MR_ONCE, NULL);
+static const mr_step* const steps[] = {&fault, &fault_io, &fault_once};
 
 MR_EXPORT const mr_plugin mr_plugin_v1 = {
     .size = sizeof(mr_plugin),
@@ -177,5 +234,5 @@ MR_EXPORT const mr_plugin mr_plugin_v1 = {
     .name = "fault",
     .version = "1",
     .steps = steps,
-    .step_count = 2,
+    .step_count = 3,
 };
