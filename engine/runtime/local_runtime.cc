@@ -87,6 +87,7 @@ LocalRuntime::~LocalRuntime() {
   reader_.reset();
   writer_.reset();
   workers_.reset();
+  if (running_slots_) running_slots_->end();
   if (poll_fd_ >= 0) ::close(poll_fd_);
 }
 
@@ -108,6 +109,8 @@ Status LocalRuntime::open_parts() {
   std::error_code made;
   std::filesystem::create_directories(*blob_path, made);  // opening it will say what is wrong
   worker_options.io_paths.push_back({*blob_path, false});
+  if (options_.thread_isolation) running_slots_ = std::make_shared<RunningSlots>();
+  worker_options.running = running_slots_;
   auto workers = options_.thread_isolation ? start_thread_workers(worker_options)
                                            : start_process_workers(worker_options);
   if (!workers.ok()) return workers.status();
@@ -118,6 +121,9 @@ Status LocalRuntime::open_parts() {
   auto store = open_sqlite_store(sqlite);
   if (!store.ok()) return store.status();
   store_ = std::move(*store);
+  const std::string slots = options_.data + "/running.slots";
+  last_run_ = RunningSlots::take_last(slots);
+  if (running_slots_) RETURN_IF_ERROR(running_slots_->begin(slots));
   auto blobs = FileBlobStore::open(*blob_path);
   if (!blobs.ok()) return blobs.status();
   blobs_ = std::move(*blobs);

@@ -19,6 +19,7 @@
 #include "engine/store/reader.h"
 #include "engine/store/sqlite_store.h"
 #include "engine/store/writer.h"
+#include "engine/worker/running_slots.h"
 
 namespace millrace {
 
@@ -133,6 +134,7 @@ class LocalRuntime final : public Runtime {
   void finish_adopt(std::shared_ptr<const JobRecord> record, std::shared_ptr<const Graph> graph,
                     std::string why, std::function<void()> then);
   void sweep();
+  void consider_last_run();
   void drop_orphans(std::vector<Digest> orphans);
   void watch_space();
   void poll_space();
@@ -152,6 +154,8 @@ class LocalRuntime final : public Runtime {
   std::unique_ptr<Reader> reader_;
   std::unique_ptr<BlobThreads> blob_threads_;
   std::unique_ptr<Workers> workers_;
+  std::shared_ptr<RunningSlots> running_slots_;  // workers.isolation: thread
+  LastRun last_run_;
   std::unique_ptr<Core> core_;
   std::unique_ptr<Definitions> definitions_;
   int poll_fd_ = -1;

@@ -170,6 +170,11 @@ int add_cpu_rules(scmp_filter_ctx filter) {
   return bad;
 }
 
+int add_exit_rules(scmp_filter_ctx filter) {
+  return seccomp_rule_add(filter, SCMP_ACT_TRAP, SCMP_SYS(exit_group), 1,
+                          SCMP_A1(SCMP_CMP_NE, kExitPass));
+}
+
 int add_io_rules(scmp_filter_ctx filter) {
   int bad = 0;
   for (const int call : kForbiddenToIo) {
@@ -204,6 +209,11 @@ Status lock_cpu_calls() {
 
 Status lock_io_calls() {
   return load(SCMP_ACT_ALLOW, add_io_rules);
+}
+
+Status notice_exits() {
+  if (!kKnowsRegisters) return {};
+  return load(SCMP_ACT_ALLOW, add_exit_rules);
 }
 
 bool is_refused_call(int number) {

@@ -211,6 +211,7 @@ class ThreadWorkers final : public Workers {
     worker->context.area = &worker->area;
     worker->context.replies = &worker->replies;
     worker->context.pixels_max = options_.pixels_max;
+    worker->context.running = options_.running;
     if (which == Lane::kIo) worker->context.settings = options_.settings;
     std::thread([worker] { worker->serve(); }).detach();
     epoll_event event{};

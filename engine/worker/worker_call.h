@@ -7,6 +7,7 @@
 
 #include "engine/plugin/call.h"
 #include "engine/worker/output_area.h"
+#include "engine/worker/running_slots.h"
 #include "engine/worker/wire.h"
 
 namespace millrace {
@@ -47,6 +48,7 @@ struct WorkerContext {
   Slab* slab = nullptr;
   OutputArea* area = nullptr;
   Replies* replies = nullptr;
+  std::shared_ptr<RunningSlots> running;  // inside the server only
   uint64_t pixels_max = 0;
   Settings settings;
 };

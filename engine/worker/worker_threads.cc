@@ -56,7 +56,12 @@ void WorkerThreads::call(const Work& work) {
     end.message = body.unreadable();
   } else {
     set_current_slot(body.slot() + 1);
-    run_step(body.input(), context_->area, &end);
+    RunningSlots* running = context_->running.get();
+    const CallInput& input = body.input();
+    const uint32_t noted =
+        running == nullptr ? 0 : running->enter(input.job, input.step_id, input.attempt);
+    run_step(input, context_->area, &end);
+    if (running != nullptr) running->leave(noted);
     set_current_slot(0);
   }
   context_->replies->add(frame.ticket, &end);

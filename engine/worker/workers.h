@@ -17,6 +17,8 @@
 
 namespace millrace {
 
+class RunningSlots;
+
 // One attempt of one step, ready to run: every input blob is in memory or has a path.
 struct StepCall {
   Ticket ticket = 0;
@@ -60,6 +62,7 @@ struct WorkerOptions {
   std::vector<std::pair<std::string, std::string>>
       settings;                           // configuration key -> JSON text, secrets resolved
   std::vector<PathGrant> io_paths;        // everything of the file system that io steps are for
+  std::shared_ptr<RunningSlots> running;  // with threads: where steps are noted while they run
   std::shared_ptr<ByteBudget> budget;     // results are charged to it
   // What is run as the template process, with the one argument worker-template.
   std::string executable = "/proc/self/exe";
