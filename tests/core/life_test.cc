@@ -165,6 +165,23 @@ TEST(Life, ThePipelinesTimeoutFailsTheJob) {
   EXPECT_EQ(t.stored("job1").error->number, errors::kJobTimeout);
 }
 
+// What an attempt may still take, begun or not: an effect is cut off just behind the pipeline's
+// end, so that the job ends for that reason; one that must not be repeated is not.
+TEST(Life, AnAttemptKnowsWhenItsStepsOrItsPipelinesTimeIsOver) {
+  CoreFixture t(
+      "pipeline: p\ntimeout: 5s\nsteps:\n  a: { use: pure, deadline: 2s }\n  b: { use: pure }\n"
+      "  c: { use: keyed, needs: [b] }\n  d: { use: once, needs: [b] }\n");
+  t.submit("job1");
+  EXPECT_EQ(t.started("a").left_ms, 2000);
+  EXPECT_EQ(t.started("b").left_ms, 5010);
+  t.write_done("job1");
+  t.pass(1500);
+  t.step_done("b");
+  while (t.has_write("job1")) t.write_done("job1");
+  EXPECT_EQ(t.started("c").left_ms, 3510);
+  EXPECT_EQ(t.started("d").left_ms, kNever);
+}
+
 TEST(Life, AWaitEndsAtTheEndOrInTime) {
   CoreFixture t("a[pure]");
   t.submit("job1");

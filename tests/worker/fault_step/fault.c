@@ -144,6 +144,8 @@ static int32_t run(const mr_call* call) {
   const int64_t n = call->params[1].kind == MR_VALUE_INT ? call->params[1].i : 0;
   if (strcmp(how, "ok") == 0) return call->host->result_string(call, 0, "fine", 4);
   if (strcmp(how, "crash") == 0) raise(SIGSEGV), sink = *(volatile int*)8;
+  if (strcmp(how, "crash_while") == 0 && access(path, F_OK) == 0) abort();
+  if (strcmp(how, "crash_while") == 0) return call->host->result_string(call, 0, "fine", 4);
   if (strcmp(how, "overflow") == 0) return recurse(0);
   if (strcmp(how, "abort") == 0) abort();
   if (strcmp(how, "exit") == 0) exit((int)n);

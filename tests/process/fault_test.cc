@@ -1,0 +1,207 @@
+// Goal: whatever a step does, on the real program: it costs one attempt of that step, the error
+// says what happened, and neither the server nor another client's jobs notice. Method: the test
+// plugin misbehaves in every way it knows, through HTTP, while another client submits jobs without
+// a pause, each of which must succeed.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "tests/process/trial.h"
+
+namespace millrace {
+namespace {
+
+struct Misdeed {
+  const char* how;
+  int64_t n;
+  const char* code;
+  const char* words;  // in the message
+};
+
+const Misdeed kCpuMisdeeds[] = {
+    {"crash", 0, "E162", "SIGSEGV"},
+    {"overflow", 0, "E162", "SIGSEGV"},
+    {"abort", 0, "E162", "SIGABRT"},
+    {"heap", 0, "E162", "SIGABRT"},
+    {"exit", 3, "E162", "exit status 3"},
+    {"_exit", 9, "E162", "exit status 9"},
+    {"hang", 0, "E161", "timeout of 500ms"},
+    {"spin", 0, "E161", "timeout of 500ms"},
+    {"allocate", 0, "E160", "malloc said no"},
+    {"blind", 0, "E162", "limit of memory"},
+    {"write", INT64_MAX, "E166", "larger than a worker can hand over"},
+    {"socket", 80, "E162", "it called socket"},
+    {"open", 0, "E160", "system call openat"},
+    {"fork", 0, "E162", "it called clone"},
+    {"exec", 0, "E162", "it called execve"},
+    {"garbage", 0, "E162", "protocol of workers"},
+    {"garbage", 1, "E162", "protocol of workers"},
+};
+
+const Misdeed kIoMisdeeds[] = {
+    {"crash", 0, "E162", "SIGSEGV"},      {"abort", 0, "E162", "SIGABRT"},
+    {"exit", 3, "E162", "exit status 3"}, {"hang", 0, "E161", "timeout of 500ms"},
+    {"exec", 0, "E160", "not permitted"},
+};
+
+// The plugins of the product and the test plugin, in one directory.
+std::string all_steps(const std::string& directory) {
+  std::string steps = directory + "/steps";
+  std::filesystem::create_directory(steps);
+  for (const std::string& from :
+       {std::string(MILLRACE_BUILD) + "/steps", std::string(MILLRACE_FAULT_STEPS)}) {
+    for (const auto& entry : std::filesystem::directory_iterator(from)) {
+      if (entry.path().extension() == ".so") std::filesystem::copy(entry.path(), steps);
+    }
+  }
+  return steps;
+}
+
+class Faults : public testing::Test {
+ protected:
+  void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "not locked under a sanitizer";
+#endif
+    directory_ = make_directory("faults");
+    const std::string steps = all_steps(directory_);
+    ServerSettings settings = settings_in(directory_);
+    for (const std::string step : {"fault", "fault_io"}) {
+      write_pipeline(settings.pipelines, step, step, "30s");
+      write_pipeline(settings.pipelines, step + "_brief", step, "500ms");
+    }
+    std::ofstream(settings.pipelines + "/noop.yaml")
+        << "pipeline: noop\nsteps:\n  work: { use: noop }\n  effect: { use: noop_keyed, needs: "
+           "[work] }\n";
+    settings.extra = {"steps=" + steps, "workers.cpu=2"};
+    server_ = std::make_unique<ServerProcess>(settings);
+    other_ = std::thread([this] { submit_without_pause(); });
+  }
+  void TearDown() override {
+    over_ = true;
+    if (other_.joinable()) other_.join();
+    server_.reset();
+    if (!directory_.empty()) remove_tree(directory_);
+  }
+
+  static void write_pipeline(const std::string& directory, const std::string& name,
+                             const std::string& step, const std::string& timeout) {
+    std::ofstream(directory + "/" + name + ".yaml")
+        << "pipeline: " << name
+        << "\ninputs: { how: string, n: int }\nsteps:\n  work:\n    use: " << step
+        << "\n    timeout: " << timeout
+        << "\n    with: { how: \"${{ inputs.how }}\", n: \"${{ inputs.n }}\" }\n";
+  }
+
+  // The other client.
+  void submit_without_pause() {
+    while (!over_) {
+      const Reply reply = ask(server_->port(), "POST", "/v1/pipelines/noop/jobs",
+                              "Content-Type: application/json\r\nPrefer: wait=60\r\n", "{}");
+      if (reply.text("state") == "succeeded") {
+        succeeded_++;
+      } else if (!failed_.exchange(true)) {
+        first_failure_ = reply.shown();
+      }
+    }
+  }
+
+  void commit(const std::string& step, const Misdeed& misdeed) {
+    SCOPED_TRACE(step + " " + misdeed.how);
+    const std::string pipeline = step + (misdeed.code == std::string("E161") ? "_brief" : "");
+    const std::string inputs = "{\"inputs\":{\"how\":\"" + std::string(misdeed.how) +
+                               "\",\"n\":" + std::to_string(misdeed.n) + "}}";
+    const Reply reply = ask(server_->port(), "POST", "/v1/pipelines/" + pipeline + "/jobs",
+                            "Content-Type: application/json\r\nPrefer: wait=60\r\n", inputs);
+    EXPECT_EQ(reply.status, 200) << reply.shown();
+    EXPECT_EQ(reply.text("state"), "failed") << reply.shown();
+    EXPECT_EQ(reply.text("error.code"), misdeed.code) << reply.shown();
+    EXPECT_NE(reply.text("error.message").find(misdeed.words), std::string::npos) << reply.shown();
+    EXPECT_EQ(reply.text("steps.work.attempts"), "1") << reply.shown();
+    expect_in_reference(misdeed.code);
+    const int before = succeeded_;
+    EXPECT_TRUE(eventually([&] { return succeeded_ > before; })) << "the others stand still";
+  }
+
+  std::string directory_;
+  std::unique_ptr<ServerProcess> server_;
+  std::thread other_;
+  std::atomic<bool> over_{false}, failed_{false};
+  std::atomic<int> succeeded_{0};
+  std::string first_failure_;
+};
+
+TEST_F(Faults, EachCostsOneAttemptAndNobodyElseNotices) {
+  const pid_t server = server_->pid();
+  for (const Misdeed& misdeed : kCpuMisdeeds) commit("fault", misdeed);
+  for (const Misdeed& misdeed : kIoMisdeeds) commit("fault_io", misdeed);
+  over_ = true;
+  other_.join();
+  EXPECT_FALSE(failed_) << first_failure_;
+  EXPECT_EQ(::kill(server, 0), 0) << "it is the same process";
+  EXPECT_EQ(ask(server_->port(), "GET", "/readyz").status, 200);
+  EXPECT_EQ(server_->stop(), 0) << file_text(server_->log());
+}
+
+// Goal: a step that takes the whole server down, because it runs inside it, is found; a server that
+// is killed accuses nobody.
+TEST(StepsInside, CrashOfTheServerNamesItsSuspectAndAKillNone) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer has signal handlers of its own";
+#endif
+  const std::string directory = make_directory("inside");
+  const std::string poison = directory + "/poison";
+  ServerSettings settings = settings_in(directory);
+  settings.extra = {"steps=" + all_steps(directory), "workers.isolation=thread"};
+  std::ofstream(settings.pipelines + "/inside.yaml")
+      << "pipeline: inside\ninputs: { path: string }\nsteps:\n  work:\n    use: fault\n    with: { "
+         "how: crash_while, path: \"${{ inputs.path }}\" }\n";
+  std::ofstream(settings.pipelines + "/slow.yaml")
+      << "pipeline: slow\nsteps:\n  work: { use: fault, with: { how: sleep, n: 60000 } }\n";
+  std::ofstream(poison) << "poison";
+  {
+    ServerProcess server(settings);
+    // The 202 may or may not come out before the crash; the key finds the job in any case.
+    const auto submit = [&](const ServerProcess& to) {
+      return ask(to.port(), "POST", "/v1/pipelines/inside/jobs",
+                 "Content-Type: application/json\r\nIdempotency-Key: one\r\nPrefer: wait=30\r\n",
+                 "{\"inputs\":{\"path\":\"" + poison + "\"}}");
+    };
+    submit(server);
+    EXPECT_TRUE(eventually([&] { return ask(server.port(), "GET", "/livez").status == 0; }));
+    server.kill();
+    std::filesystem::remove(poison);
+    ServerProcess again(settings);
+    const std::string said = file_text(again.log());
+    const size_t at = said.find("ev=step.suspect");
+    ASSERT_NE(at, std::string::npos) << said;
+    const std::string line = said.substr(at, said.find('\n', at) - at);
+    EXPECT_NE(line.find("step=work"), std::string::npos) << line;
+    EXPECT_NE(line.find("signal=6"), std::string::npos) << line;
+    EXPECT_NE(line.find("its_thread_died=1"), std::string::npos) << line;
+    const Reply reply = submit(again);
+    EXPECT_EQ(reply.text("state"), "succeeded") << reply.shown();
+    const Reply slow = ask(again.port(), "POST", "/v1/pipelines/slow/jobs",
+                           "Content-Type: application/json\r\n", "{}");
+    EXPECT_TRUE(eventually([&] {
+      return ask(again.port(), "GET", "/v1/jobs/" + slow.text("id")).text("steps.work.state") ==
+             "running";
+    }));
+    again.kill();
+  }
+  {
+    ServerProcess last(settings);
+    const std::string said = file_text(last.log());
+    EXPECT_EQ(said.find("ev=step.suspect"), said.rfind("ev=step.suspect")) << said;
+  }
+  remove_tree(directory);
+}
+
+}  // namespace
+}  // namespace millrace
