@@ -208,6 +208,13 @@ void Core::State::on(const StepDone& event) {
   using Kind = StepOutcome::Kind;
   const bool over = event.outcome.kind != Kind::kRequeued && event.outcome.kind != Kind::kStopped;
   if (s.suspect && over) acquit(*what.job, what.step);
+  // The workers cut it off because the pipeline's time is over; the Tick that says so may come
+  // later than that.
+  if (event.outcome.kind == StepOutcome::Kind::kTimeout && what.job->stop == Stop::kNone &&
+      timeout_due(*what.job) <= clock.now()) {
+    s.stop_sent = true;
+    stop_job(*what.job, Stop::kTimeout);
+  }
   conclude(*what.job, what.step, event.outcome);
   settle(*what.job);
 }

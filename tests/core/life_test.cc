@@ -182,6 +182,21 @@ TEST(Life, AnAttemptKnowsWhenItsStepsOrItsPipelinesTimeIsOver) {
   EXPECT_EQ(t.started("d").left_ms, kNever);
 }
 
+TEST(Life, AnAttemptCutOffAtThePipelinesTimeoutFailsTheJobForThat) {
+  CoreFixture t(
+      "pipeline: p\ntimeout: 5s\nsteps:\n  a: { use: keyed }\n  b: { use: pure, needs: [a] }\n");
+  t.submit("job1");
+  t.write_done("job1");
+  StepOutcome outcome;
+  outcome.kind = StepOutcome::Kind::kTimeout;
+  std::vector<Action> none;
+  t.core().apply(StepDone{t.now() + 5010, t.started("a").ticket, outcome}, &none);
+  t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kFailed);
+  EXPECT_EQ(t.stored("job1").error->number, errors::kJobTimeout);
+  EXPECT_EQ(t.stored_step("job1", "a").state, StepState::kFailed);
+}
+
 TEST(Life, AWaitEndsAtTheEndOrInTime) {
   CoreFixture t("a[pure]");
   t.submit("job1");
