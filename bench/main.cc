@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bench/scenarios.h"
+#include "engine/worker/workers.h"
 
 namespace millrace {
 namespace {
@@ -39,6 +40,10 @@ const std::vector<Scenario>& scenarios() {
        bench_recovery},
       {"start", "start to ready, with an empty store and with 100,000 unfinished jobs",
        bench_start},
+      {"boundary", "a call through a worker process: latency, and CPU of either side",
+       bench_boundary},
+      {"timeouts", "how late timeouts of steps that do not listen are kept, under noop4's load",
+       bench_timeouts},
       {"idle", "memory, CPU and wake-ups of a server with nothing to do", bench_idle},
   };
   return all;
@@ -100,5 +105,6 @@ int run(int argc, char** argv) {
 }  // namespace millrace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "worker-template") == 0) millrace::worker_template_main();
   return millrace::run(argc, argv);
 }

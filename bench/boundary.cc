@@ -1,10 +1,9 @@
-// worker-calls: what a step costs beyond its body: calls through real worker processes.
+// The boundary between server and worker: what a step costs beyond its body, through real worker
+// processes and without a server.
 //
-//   worker-calls [SECONDS]
-//
-// Rows: a no-op that returns 200 bytes, through one and two workers with 64 calls in flight; the
-// same alone (its latency); 381 KB in and 127 KB out, alone and 16 in flight. CPU is that of this
-// process and of the workers, a call.
+// A no-op that returns 200 bytes, alone (its latency) and 64 in flight (the CPU of either side);
+// 381 KB in and 127 KB out, alone and 16 in flight. CPU is that of this process, which does here
+// what the server's loop does, and of the workers, a call.
 #include <dirent.h>
 #include <fmt/core.h>
 #include <poll.h>
@@ -17,11 +16,15 @@
 #include <fstream>
 #include <unordered_map>
 
+#include "bench/result.h"
+#include "bench/scenarios.h"
 #include "engine/base/time.h"
 #include "engine/worker/workers.h"
 
 namespace millrace {
 namespace {
+
+constexpr double kSecondsOfARow = 2;
 
 double own_cpu_seconds() {
   rusage usage{};
@@ -32,25 +35,37 @@ double own_cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-// Of the template and its workers, dead ones included; in steps of 10 ms.
+// Of our template and its workers, dead ones included; in steps of 10 ms.
 double workers_cpu_seconds() {
-  double total = 0;
+  struct Process {
+    int parent;
+    double ticks;
+  };
+  std::unordered_map<int, Process> processes;
   DIR* directory = opendir("/proc");
   while (const dirent* entry = readdir(directory)) {
     const int pid = atoi(entry->d_name);
-    if (pid <= 0 || pid == getpid() || getpgid(pid) != getpgrp()) continue;
+    if (pid <= 0) continue;
     std::ifstream file(fmt::format("/proc/{}/stat", pid));
     std::string line;
     std::getline(file, line);
     if (line.find("(millrace-") == std::string::npos) continue;
+    int parent = 0;
     unsigned long user = 0, system = 0;
     long dead_user = 0, dead_system = 0;
     sscanf(line.c_str() + line.rfind(')'),
-           ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld", &user, &system,
+           ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld", &parent, &user, &system,
            &dead_user, &dead_system);
-    total += static_cast<double>(user + system) + static_cast<double>(dead_user + dead_system);
+    processes[pid] = {
+        parent, static_cast<double>(user + system) + static_cast<double>(dead_user + dead_system)};
   }
   closedir(directory);
+  double total = 0;
+  for (const auto& [pid, process] : processes) {
+    const auto parent = processes.find(process.parent);
+    const bool worker = parent != processes.end() && parent->second.parent == getpid();
+    if (worker || process.parent == getpid()) total += process.ticks;
+  }
   return total / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
@@ -138,7 +153,7 @@ class Flight {
   std::vector<StepResult> results_;
 };
 
-void measure(const Row& row, double seconds) {
+BenchResult measure(const Row& row, double seconds) {
   Flight flight(row);
   flight.fly(0.2);
   const double own_before = own_cpu_seconds(), theirs_before = workers_cpu_seconds();
@@ -150,29 +165,38 @@ void measure(const Row& row, double seconds) {
   auto& latencies = flight.latencies_us;
   std::sort(latencies.begin(), latencies.end());
   const auto done = static_cast<double>(latencies.size());
-  const auto at = [&](double part) { return latencies[static_cast<size_t>(part * (done - 1))]; };
-  fmt::print("{:<28} {:>8} {:>9} {:>11.0f} {:>9} {:>9} {:>11.2f} {:>12.2f}\n", row.name,
-             row.workers, row.in_flight, done / wall, at(0.5), at(0.99), own * 1e6 / done,
-             theirs * 1e6 / done);
-  fflush(stdout);
+  const auto at_ms = [&](double part) {
+    return static_cast<double>(latencies[static_cast<size_t>(part * (done - 1))]) / 1e3;
+  };
+  BenchResult result;
+  result.bench = row.name;
+  result.jobs = latencies.size();
+  result.concurrency = static_cast<int>(row.in_flight);
+  result.jobs_per_s = done / wall;
+  result.p50_ms = at_ms(0.5);
+  result.p99_ms = at_ms(0.99);
+  result.cpu_s_per_job = (own + theirs) / done;
+  result.more = {{"cpu_us_server_side", own * 1e6 / done},
+                 {"cpu_us_worker_side", theirs * 1e6 / done}};
+  return result;
 }
 
 }  // namespace
-}  // namespace millrace
 
-int main(int argc, char** argv) {
-  if (argc == 2 && strcmp(argv[1], "worker-template") == 0) millrace::worker_template_main();
-  const double seconds = argc > 1 ? atof(argv[1]) : 2.0;
-  fmt::print("{:<28} {:>8} {:>9} {:>11} {:>9} {:>9} {:>11} {:>12}\n", "call", "workers",
-             "in flight", "calls/s", "p50 us", "p99 us", "CPU here us", "CPU there us");
-  const millrace::Row rows[] = {
-      {"no-op", "nothing", 1, 64, 0},
-      {"no-op", "nothing", 2, 64, 0},
-      {"no-op alone", "nothing", 1, 1, 0},
-      {"no-op alone", "nothing", 2, 1, 0},
-      {"381 KB in, 127 KB out", "third", 1, 1, 381'000},
-      {"381 KB in, 127 KB out", "third", 2, 16, 381'000},
+bool bench_boundary(const BenchOptions& options) {
+  const Row rows[] = {
+      {"boundary_lone", "nothing", 1, 1, 0},           {"boundary_load", "nothing", 1, 64, 0},
+      {"boundary_load_2", "nothing", 2, 64, 0},        {"boundary_blob", "third", 1, 1, 381'000},
+      {"boundary_blob_load", "third", 2, 16, 381'000},
   };
-  for (const millrace::Row& row : rows) millrace::measure(row, seconds);
-  return 0;
+  for (const Row& row : rows) {
+    std::vector<BenchResult> runs;
+    for (int run = 0; run < options.runs; run++) {
+      runs.push_back(measure(row, kSecondsOfARow * options.scale));
+    }
+    print_result(median_of(std::move(runs)));
+  }
+  return true;
 }
+
+}  // namespace millrace
