@@ -167,8 +167,8 @@ typedef struct mr_call {
   const char* step;       /* the step's id in the pipeline */
   const char*
       effect_key; /* the same in every attempt, never the same for two jobs; NULL for a pure step */
-  uint32_t attempt;    /* from 1 */
-  int64_t timeout_ms;  /* from now until progress() says MR_CANCELLED, shortly before it is killed */
+  uint32_t attempt;   /* from 1 */
+  int64_t timeout_ms; /* from now until progress() says MR_CANCELLED, shortly before it is killed */
   uint64_t pixels_max; /* limits.pixels: over all frames of one image */
 } mr_call;
 

@@ -11,16 +11,16 @@
 #include <string>
 #include <vector>
 
-#define FUZZ_TARGET(name) extern "C" int fuzz_##name(const uint8_t* data, size_t size);
-FUZZ_TARGET(http)
-FUZZ_TARGET(multipart)
-FUZZ_TARGET(pipeline)
-FUZZ_TARGET(expression)
-FUZZ_TARGET(record)
-FUZZ_TARGET(wire)
-FUZZ_TARGET(address)
-FUZZ_TARGET(image)
-#undef FUZZ_TARGET
+extern "C" {
+int fuzz_http(const uint8_t* data, size_t size);
+int fuzz_multipart(const uint8_t* data, size_t size);
+int fuzz_pipeline(const uint8_t* data, size_t size);
+int fuzz_expression(const uint8_t* data, size_t size);
+int fuzz_record(const uint8_t* data, size_t size);
+int fuzz_wire(const uint8_t* data, size_t size);
+int fuzz_address(const uint8_t* data, size_t size);
+int fuzz_image(const uint8_t* data, size_t size);
+}
 
 namespace millrace {
 namespace {

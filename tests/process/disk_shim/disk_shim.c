@@ -24,7 +24,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "control.h"
+#include "tests/process/disk_shim/control.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define REAL(name) ((__typeof__(&name))real(#name))
@@ -248,11 +248,11 @@ static int is_network(int fd) {
   return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_INET;
 }
 
-EXPORT ssize_t write(int fd, const void *data, size_t size) {
+EXPORT ssize_t write(int fd, const void* data, size_t size) {
   if (control != NULL && before_write(fd) != 0) return -1;
   const int network = is_network(fd);
   if (network) point(DISK_SEND, 0);
-  const ssize_t done = ((ssize_t(*)(int, const void *, size_t))real("write"))(fd, data, size);
+  const ssize_t done = ((ssize_t(*)(int, const void*, size_t))real("write"))(fd, data, size);
   if (network) {
     point(DISK_SEND, 1);
   } else if (control != NULL) {
@@ -260,10 +260,11 @@ EXPORT ssize_t write(int fd, const void *data, size_t size) {
   }
   return done;
 }
-EXPORT ssize_t writev(int fd, const struct iovec *parts, int count) {
+EXPORT ssize_t writev(int fd, const struct iovec* parts, int count) {
   const int network = is_network(fd);
   if (network) point(DISK_SEND, 0);
-  const ssize_t done = ((ssize_t(*)(int, const struct iovec *, int))real("writev"))(fd, parts, count);
+  const ssize_t done =
+      ((ssize_t(*)(int, const struct iovec*, int))real("writev"))(fd, parts, count);
   if (network) point(DISK_SEND, 1);
   return done;
 }
