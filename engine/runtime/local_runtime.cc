@@ -122,8 +122,11 @@ Status LocalRuntime::open_parts() {
   if (!store.ok()) return store.status();
   store_ = std::move(*store);
   const std::string slots = options_.data + "/running.slots";
-  last_run_ = RunningSlots::take_last(slots);
-  if (running_slots_) RETURN_IF_ERROR(running_slots_->begin(slots));
+  const LastRun last = RunningSlots::take_last(slots);
+  if (running_slots_) {
+    RETURN_IF_ERROR(suspects_.open(options_.data + "/suspects", last));
+    RETURN_IF_ERROR(running_slots_->begin(slots));
+  }
   auto blobs = FileBlobStore::open(*blob_path);
   if (!blobs.ok()) return blobs.status();
   blobs_ = std::move(*blobs);
@@ -138,6 +141,7 @@ Status LocalRuntime::open_parts() {
   core.accepted_in_store = *unfinished;
   core.retention_ms = options_.retention_ms;
   core.write_id_seed = random_seed();
+  core.suspects = suspects_.all();
   core_ = std::make_unique<Core>(core);
   definitions_ = std::make_unique<Definitions>(workers_->catalogue());
 
@@ -217,6 +221,8 @@ void LocalRuntime::carry_out(Action& action) {
     if (!forget->unfinished && stored_reads_ > 0) ended_meanwhile_.insert(forget->key);
   } else if (auto* more = std::get_if<AdoptMore>(&action)) {
     adopt_more(more->room);
+  } else if (auto* cleared = std::get_if<ClearSuspect>(&action)) {
+    suspects_.clear(cleared->job, cleared->step);
   }
 }
 
@@ -306,6 +312,8 @@ void LocalRuntime::start_step(StartStep& action) {
   call.job = action.job.text();
   call.step = node.id;
   call.attempt = action.attempt;
+  call.place = static_cast<uint32_t>(action.step);
+  call.deaths = action.deaths;
   call.effect_key = std::move(action.effect_key);
   call.with = std::move(action.with);
   call.paths.resize(call.with.size());

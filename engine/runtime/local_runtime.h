@@ -16,6 +16,7 @@
 #include "engine/core/sweeper.h"
 #include "engine/runtime/definitions.h"
 #include "engine/runtime/runtime.h"
+#include "engine/runtime/suspects.h"
 #include "engine/store/reader.h"
 #include "engine/store/sqlite_store.h"
 #include "engine/store/writer.h"
@@ -134,7 +135,6 @@ class LocalRuntime final : public Runtime {
   void finish_adopt(std::shared_ptr<const JobRecord> record, std::shared_ptr<const Graph> graph,
                     std::string why, std::function<void()> then);
   void sweep();
-  void consider_last_run();
   void drop_orphans(std::vector<Digest> orphans);
   void watch_space();
   void poll_space();
@@ -155,7 +155,7 @@ class LocalRuntime final : public Runtime {
   std::unique_ptr<BlobThreads> blob_threads_;
   std::unique_ptr<Workers> workers_;
   std::shared_ptr<RunningSlots> running_slots_;  // workers.isolation: thread
-  LastRun last_run_;
+  Suspects suspects_;                            // likewise
   std::unique_ptr<Core> core_;
   std::unique_ptr<Definitions> definitions_;
   int poll_fd_ = -1;

@@ -57,7 +57,6 @@ Status LocalRuntime::start() {
   ON_THREAD(kLoop);
   CHECK(!started_);
   started_ = true;
-  consider_last_run();
   const TimeMs now = wall_clock_ms();
   update_capacity(now);
   if (core_->stats().accepted > 0) adopt_more(options_.jobs_resident_max);
@@ -65,21 +64,6 @@ Status LocalRuntime::start() {
   // Said at once, and not by the first job that is refused.
   if (!store_->has_space() || !has_room(kSpaceLeastBytes)) watch_space();
   return {};
-}
-
-// Before the first job is adopted: what the last process ran in itself when it died of a fault is
-// suspect, which is where the core is to be told. An end from outside says nothing about any step.
-void LocalRuntime::consider_last_run() {
-  if (last_run_.end != LastRun::End::kFault) return;
-  for (const LastRun::Step& step : last_run_.running) {
-    log_event(LogLevel::kWarning, "step.suspect",
-              {{"job", step.job},
-               {"step", step.step},
-               {"attempt", step.attempt},
-               {"signal", last_run_.signal},
-               {"exit_status", last_run_.exit_status},
-               {"its_thread_died", step.dying}});
-  }
 }
 
 // Claims the oldest jobs that are not resident, batch by batch, until there is no room or no such

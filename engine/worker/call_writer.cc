@@ -23,6 +23,8 @@ class Writer {
     frame_.u32(place.slot);
     frame_.u32(place.sequence);
     frame_.u32(call_.attempt);
+    frame_.u32(call_.place);
+    frame_.u32(call_.deaths);
     frame_.i64(call_.timeout_ms - stop_margin_us(call_) / 1000);
     frame_.text(call_.job);
     frame_.text(call_.step);

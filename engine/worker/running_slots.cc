@@ -109,7 +109,7 @@ LastRun RunningSlots::read(const File& file) {
     if (slot.taken.load() == 0) continue;
     last.running.push_back({std::string(slot.job, strnlen(slot.job, sizeof slot.job)),
                             std::string(slot.step, strnlen(slot.step, sizeof slot.step)),
-                            slot.attempt, i + 1 == dying});
+                            slot.attempt, slot.place, slot.deaths, i + 1 == dying});
   }
   return last;
 }
@@ -160,7 +160,7 @@ void RunningSlots::end() {
   file_->header.phase.store(0);
 }
 
-uint32_t RunningSlots::enter(const char* job, const char* step, uint32_t attempt) {
+uint32_t RunningSlots::enter(const NotedStep& step) {
   CHECK(file_ != nullptr && t_slot == 0);
   uint32_t index;
   {
@@ -170,9 +170,11 @@ uint32_t RunningSlots::enter(const char* job, const char* step, uint32_t attempt
     free_.pop_back();
   }
   Slot& slot = file_->slots[index];
-  slot.attempt = attempt;
-  copy_name(slot.job, sizeof slot.job, job);
-  copy_name(slot.step, sizeof slot.step, step);
+  slot.attempt = step.attempt;
+  slot.place = step.place;
+  slot.deaths = step.deaths;
+  copy_name(slot.job, sizeof slot.job, step.job);
+  copy_name(slot.step, sizeof slot.step, step.step);
   slot.taken.store(1);
   t_slot = index + 1;
   return index;

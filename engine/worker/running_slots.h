@@ -21,6 +21,15 @@
 
 namespace millrace {
 
+// A step as it is noted. The texts are copied.
+struct NotedStep {
+  const char* job = "";   // id in text form
+  const char* step = "";  // id in the pipeline
+  uint32_t attempt = 0;
+  uint32_t place = 0;   // of the step in its graph
+  uint32_t deaths = 0;  // as StartStep said
+};
+
 // How the process that wrote the file came to its end.
 struct LastRun {
   enum class End : uint8_t {
@@ -32,7 +41,7 @@ struct LastRun {
   struct Step {
     std::string job;   // id in text form
     std::string step;  // id in the pipeline
-    uint32_t attempt = 0;
+    uint32_t attempt = 0, place = 0, deaths = 0;
     bool dying = false;  // its own thread was the one that died
   };
   End end = End::kNone;
@@ -61,7 +70,7 @@ class RunningSlots {
   void end();
 
   // Notes a step that this thread is about to run; the answer is for leave(). [any]
-  uint32_t enter(const char* job, const char* step, uint32_t attempt);
+  uint32_t enter(const NotedStep& step);
   void leave(uint32_t slot);
 
  private:
@@ -75,8 +84,8 @@ class RunningSlots {
   };
   struct Slot {
     std::atomic<uint32_t> taken;
-    uint32_t attempt;
-    char job[56];
+    uint32_t attempt, place, deaths;
+    char job[48];
     char step[64];
   };
   struct File {

@@ -15,7 +15,8 @@
 // server -> worker
 //   kSetup   u64 pixels_max · u32 count · count × (text key, text JSON) ·
 //            u32 count · count × (u8 may be changed, text path)              once, first
-//   kCall    u32 step · u32 slot · u32 sequence · u32 attempt · i64 timeout_ms · text job ·
+//   kCall    u32 step · u32 slot · u32 sequence · u32 attempt · u32 place · u32 deaths · i64
+//   timeout_ms · text job ·
 //            text step id · text effect key (empty: none) · inputs · params
 //     input  piece, and unless absent: text media type · text digest · u32 width · u32 height
 //     param  u8 kind (MR_VALUE_…) · i64 | f64 | piece (its bytes are followed by a zero byte)

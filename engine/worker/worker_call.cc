@@ -176,6 +176,8 @@ bool CallBody::read(const Frame& frame, WorkerContext* context) {
   const LoadedStep& step = context->plugins->steps[step_index_];
   input_.step = &step;
   input_.attempt = reader.u32();
+  noted_.place = reader.u32();
+  noted_.deaths = reader.u32();
   input_.timeout_ms = reader.i64();
   input_.job = reader.text().data();
   input_.step_id = reader.text().data();

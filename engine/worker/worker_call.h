@@ -70,6 +70,10 @@ class CallBody {
   const CallInput& input() const { return input_; }
   size_t step_index() const { return step_index_; }
   uint32_t slot() const { return slot_; }
+  // What is noted while it runs.
+  NotedStep noted() const {
+    return {input_.job, input_.step_id, input_.attempt, noted_.place, noted_.deaths};
+  }
   bool large() const { return large_; }  // it had inputs in the slab
 
  private:
@@ -81,6 +85,7 @@ class CallBody {
   size_t step_index_ = 0;
   uint32_t slot_ = 0;
   uint32_t sequence_ = 0;
+  NotedStep noted_;
   bool large_ = false;
   std::string unreadable_;
   std::vector<std::pair<void*, size_t>> mapped_;

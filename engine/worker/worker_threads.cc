@@ -58,8 +58,7 @@ void WorkerThreads::call(const Work& work) {
     set_current_slot(body.slot() + 1);
     RunningSlots* running = context_->running.get();
     const CallInput& input = body.input();
-    const uint32_t noted =
-        running == nullptr ? 0 : running->enter(input.job, input.step_id, input.attempt);
+    const uint32_t noted = running == nullptr ? 0 : running->enter(body.noted());
     run_step(input, context_->area, &end);
     if (running != nullptr) running->leave(noted);
     set_current_slot(0);

@@ -26,6 +26,8 @@ struct StepCall {
   std::string job;                 // id in text form
   std::string step;                // id in the pipeline
   uint32_t attempt = 1;
+  uint32_t place = 0;      // of the step in its graph, and
+  uint32_t deaths = 0;     // as StartStep said: only noted (RunningSlots)
   std::string effect_key;  // empty: pure
   std::vector<Value>
       with;  // in the order of StepDecl's with ports; blobs have bytes, or a path below

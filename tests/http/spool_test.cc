@@ -32,7 +32,10 @@ class Spool : public Api {
   }
   template <typename Holds>
   void await(Holds holds) {
-    for (bool held = false; !held;) runtime->call([&] { held = holds(); });
+    bool held = false;
+    do {
+      runtime->call([&] { held = holds(); });
+    } while (!held);
   }
   static std::string post(size_t size) {
     return fmt::format("POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",

@@ -203,5 +203,94 @@ TEST(StepsInside, CrashOfTheServerNamesItsSuspectAndAKillNone) {
   remove_tree(directory);
 }
 
+// A server whose steps run inside it, one of which may crash it.
+class Poisoned : public testing::Test {
+ protected:
+  void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "a sanitizer has signal handlers of its own";
+#endif
+    directory_ = make_directory("poison");
+    settings_ = settings_in(directory_);
+    settings_.extra = {"steps=" + all_steps(directory_), "workers.isolation=thread"};
+    for (const std::string how : {"abort", "ok", "sleep"}) {
+      std::ofstream(settings_.pipelines + "/" + how + ".yaml")
+          << "pipeline: " << how << "\nsteps:\n  work: { use: fault, with: { how: " << how
+          << ", n: 60000 } }\n";
+    }
+  }
+  void TearDown() override {
+    if (!directory_.empty()) remove_tree(directory_);
+  }
+  // The job's id under this key, whether or not it was there before; empty when the server died
+  // first.
+  static std::string submit(uint16_t port, const std::string& pipeline, const std::string& key) {
+    return ask(port, "POST", "/v1/pipelines/" + pipeline + "/jobs",
+               "Content-Type: application/json\r\nIdempotency-Key: " + key + "\r\n", "{}")
+        .text("id");
+  }
+
+  std::string directory_;
+  ServerSettings settings_;
+};
+
+TEST_F(Poisoned, StepIsParkedAfterThreeDeathsAndTheOthersGoOn) {
+  constexpr int kOthers = 8;
+  std::string poison;
+  std::vector<std::string> others(kOthers);
+  int deaths = 0;
+  for (bool parked = false; !parked;) {
+    ASSERT_LE(deaths, 4) << "one that may have had company, and three that it had to itself";
+    ServerProcess server(settings_, ServerProcess::May::kDie);
+    if (server.port() == 0) {
+      deaths++;
+      continue;
+    }
+    for (int i = 0; i < kOthers; i++) {
+      if (others[i].empty()) others[i] = submit(server.port(), "ok", fmt::format("other-{}", i));
+    }
+    if (poison.empty()) poison = submit(server.port(), "abort", "poison");
+    const auto waits = [&] {
+      return ask(server.port(), "GET", "/v1/jobs/" + poison).text("waiting_for.reason") ==
+             "needs_decision";
+    };
+    ASSERT_TRUE(eventually([&] { return !server.running() || (!poison.empty() && waits()); }));
+    parked = server.running() && waits();
+    if (!parked) {
+      deaths++;
+      continue;
+    }
+    const Reply reply = ask(server.port(), "GET", "/v1/jobs/" + poison);
+    EXPECT_EQ(reply.text("state"), "waiting") << reply.shown();
+    for (int i = 0; i < kOthers; i++) {
+      const std::string other = submit(server.port(), "ok", fmt::format("other-{}", i));
+      if (!others[i].empty()) {
+        EXPECT_EQ(other, others[i]);
+      }
+      EXPECT_EQ(await_job(server.port(), other).text("state"), "succeeded");
+    }
+    EXPECT_EQ(server.stop(), 0);
+  }
+  EXPECT_GE(deaths, 3);
+}
+
+TEST_F(Poisoned, ServerKilledFromOutsideAccusesNobody) {
+  std::string job;
+  for (int i = 0; i < 6; i++) {
+    ServerProcess server(settings_);
+    if (job.empty()) job = submit(server.port(), "sleep", "sleeper");
+    ASSERT_TRUE(eventually([&] {
+      return ask(server.port(), "GET", "/v1/jobs/" + job).text("steps.work.state") == "running";
+    }));
+    EXPECT_EQ(file_text(server.log()).find("ev=step.suspect"), std::string::npos);
+    server.kill();
+  }
+  ServerProcess server(settings_);
+  EXPECT_TRUE(eventually([&] {
+    return ask(server.port(), "GET", "/v1/jobs/" + job).text("steps.work.state") == "running";
+  }));
+  server.kill();
+}
+
 }  // namespace
 }  // namespace millrace
