@@ -27,6 +27,7 @@ struct CoreOptions {
   // What the slot of the last boot tells (see Suspect). Each runs with no other step beside it, and
   // is blamed when the server dies over it alone; after kStepDeathsMax it waits for a person.
   std::vector<Suspect> suspects;
+  bool steps_inside = false;   // steps run in this process, which may die over them
   uint64_t write_id_seed = 0;  // write ids are drawn from a sequence that starts here
   // For tests that prove the simulator's worth: the gate lets effects start on facts that are not
   // durable (I3 broken).

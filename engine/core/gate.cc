@@ -7,7 +7,8 @@ namespace {
 
 constexpr uint32_t kEffect = 3, kStopping = 1 << 2, kParked = 1 << 3, kRoom = 1 << 4,
                    kKnown = 1 << 5, kBackingOff = 1 << 6, kDraining = 1 << 7, kAccepted = 1 << 8,
-                   kDurable = 1 << 9, kSlot = 1 << 10, kIntent = 1 << 11, kBlame = 1 << 12;
+                   kDurable = 1 << 9, kSlot = 1 << 10, kIntent = 1 << 11, kBlame = 1 << 12,
+                   kInside = 1 << 13;
 
 constexpr uint32_t effect_bits(Effect effect) {
   return static_cast<uint32_t>(effect);
@@ -19,6 +20,7 @@ constexpr uint32_t kAlive = kStopping | kParked | kRoom;
 constexpr uint32_t kHere = kAlive | kKnown | kBackingOff | kDraining;
 constexpr uint32_t kNow = kHere | kBlame;
 constexpr uint32_t kNowValue = kRoom | kKnown;
+constexpr uint32_t kPure = kNow | kEffect | kInside;
 constexpr uint32_t kSafe = kNow | kEffect | kAccepted | kDurable;
 
 constexpr uint32_t safe(Effect effect) {
@@ -37,9 +39,12 @@ constexpr GateRow kRows[] = {
     {kAlive | kKnown | kBackingOff, kRoom | kKnown | kBackingOff, Verdict::kRetry},
     {kHere, kNowValue | kDraining, Verdict::kDraining},
     {kNow, kNowValue | kBlame, Verdict::kNotDurable},
-    // A pure step needs nothing durable.
-    {kNow | kEffect | kSlot, kNowValue, Verdict::kNoWorker},
-    {kNow | kEffect | kSlot, kNowValue | kSlot, Verdict::kStart},
+    // A pure step needs nothing durable, inside the server its job's acceptance.
+    {kPure | kSlot, kNowValue, Verdict::kNoWorker},
+    {kPure | kSlot, kNowValue | kSlot, Verdict::kStart},
+    {kPure | kAccepted, kNowValue | kInside, Verdict::kNotAccepted},
+    {kPure | kAccepted | kSlot, kNowValue | kInside | kAccepted, Verdict::kNoWorker},
+    {kPure | kAccepted | kSlot, kNowValue | kInside | kAccepted | kSlot, Verdict::kStart},
     // An effect needs its job accepted, then everything it builds on.
     undurable(Effect::kIdempotent, kAccepted, 0, Verdict::kNotAccepted),
     undurable(Effect::kKeyed, kAccepted, 0, Verdict::kNotAccepted),
@@ -65,7 +70,7 @@ uint32_t GateFacts::bits() const {
          (room ? kRoom : 0) | (known ? kKnown : 0) | (backing_off ? kBackingOff : 0) |
          (draining ? kDraining : 0) | (accepted ? kAccepted : 0) |
          (ancestors_durable ? kDurable : 0) | (slot ? kSlot : 0) | (intent_durable ? kIntent : 0) |
-         (blame_pending ? kBlame : 0);
+         (blame_pending ? kBlame : 0) | (inside ? kInside : 0);
 }
 
 std::span<const GateRow> gate_rows() {

@@ -1,11 +1,13 @@
 // The gate: may this step start? One table, the only place that knows the rule.
 //
-// A pure step may start as soon as its inputs are known in memory. A step with an effect may start
-// only on durable facts: its job's acceptance and everything its inputs depend on are in a record
-// that was applied; a `once` step moreover only when the intent to start it is durable. A step that
-// is blamed for a death of the server starts only when that is durable: else one that kills the
-// server at once would never be found out. What is not allowed yet names what it waits for. Each
-// combination of facts matches exactly one row (a test tries all of them).
+// A pure step may start as soon as its inputs are known in memory; inside the server's own process
+// only once its job is durable: if the server dies over it, the next one must know whom to blame,
+// and the client that asks again for want of an answer must get the same job. A step with an effect
+// may start only on durable facts: its job's acceptance and everything its inputs depend on are in
+// a record that was applied; a `once` step moreover only when the intent to start it is durable. A
+// step that is blamed for a death of the server starts only when that is durable: else one that
+// kills the server at once would never be found out. What is not allowed yet names what it waits
+// for. Each combination of facts matches exactly one row (a test tries all of them).
 //
 // It knows nothing of jobs, queues or time: the caller states the facts.
 #pragma once
@@ -45,10 +47,11 @@ struct GateFacts {
   bool slot = false;               // its lane has a free slot
   bool intent_durable = false;
   bool blame_pending = false;  // the count of its server deaths is not durable yet
+  bool inside = false;         // it would run in the server's own process
 
   uint32_t bits() const;
 };
-constexpr int kGateBits = 13;
+constexpr int kGateBits = 14;
 
 struct GateRow {
   uint32_t mask = 0;   // the facts this row looks at

@@ -139,6 +139,7 @@ GateFacts Core::State::facts_of(const Job& job, int step, bool slot) const {
   facts.intent_durable =
       job.accepted() && s.now.intent && job.durable->steps[static_cast<size_t>(step)].intent;
   facts.blame_pending = blame_pending(job, step);
+  facts.inside = options.steps_inside;
   return facts;
 }
 

@@ -93,6 +93,17 @@ TEST(Blame, IsDurableBeforeTheStepStartsAgainAndCountedOnce) {
   EXPECT_EQ(t.stored("job1").state, JobState::kSucceeded);
 }
 
+TEST(Blame, InsideTheServerEvenAPureStepWaitsForItsJob) {
+  CoreOptions options = fixture_options();
+  options.steps_inside = true;
+  CoreFixture t("a[pure] -> b[pure]", options);
+  t.submit("job1");
+  EXPECT_EQ(t.core().stats().running[0], 0);
+  t.write_done("job1");
+  t.step_done("a");
+  EXPECT_EQ(t.started("b").attempt, 1u) << "what it builds on need not be durable";
+}
+
 TEST(Blame, ASuspectWaitsUntilTheOthersHaveEnded) {
   CoreFixture t("a[pure] -> b[pure]");
   t.submit("job1");

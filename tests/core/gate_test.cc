@@ -21,6 +21,7 @@ GateFacts facts_of(uint32_t bits) {
   facts.slot = bits & 1 << 10;
   facts.intent_durable = bits & 1 << 11;
   facts.blame_pending = bits & 1 << 12;
+  facts.inside = bits & 1 << 13;
   return facts;
 }
 
@@ -48,6 +49,7 @@ TEST(Gate, AnEffectStartsOnlyOnDurableFacts) {
     EXPECT_TRUE(facts.known && facts.slot && facts.room);
     EXPECT_FALSE(facts.stopping || facts.parked || facts.backing_off || facts.draining);
     EXPECT_FALSE(facts.blame_pending);
+    EXPECT_TRUE(facts.accepted || !facts.inside) << bits;
     if (facts.effect == Effect::kPure) continue;
     EXPECT_TRUE(facts.accepted && facts.ancestors_durable) << bits;
     if (facts.effect == Effect::kOnce) {

@@ -167,9 +167,10 @@ void Machine::boot(Words& words) {
   options.jobs_accepted_max = words.number();
   options.accepted_in_store = words.number();
   options.write_id_seed = words.id();
-  const int64_t broken = words.number();
-  options.broken_gate_for_test = (broken & 1) != 0;
-  options.broken_eviction_for_test = (broken & 2) != 0;
+  const int64_t flags = words.number();
+  options.broken_gate_for_test = (flags & 1) != 0;
+  options.broken_eviction_for_test = (flags & 2) != 0;
+  options.steps_inside = (flags & 4) != 0;
   options.retention_ms = words.number();
   while (words.more()) {
     Suspect suspect;

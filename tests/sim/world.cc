@@ -45,10 +45,11 @@ void World::boot() {
   const int broken = options_.broken == Broken::kGate       ? 1
                      : options_.broken == Broken::kEviction ? 2
                                                             : 0;
+  const int flags = broken | (thread_isolation_ ? 4 : 0);
   machine_.execute(fmt::format("boot {} {} {} {} {} {} {}{}",
                                hex({reinterpret_cast<const char*>(node_.bytes.data()), 16}),
                                resident_max_, accepted_max_, checkers_.unfinished(),
-                               options_.seed * 1000 + boots_, broken, retention_ms_, suspects));
+                               options_.seed * 1000 + boots_, flags, retention_ms_, suspects));
   slots_[0] = slots_[1] = allowed_[0] = allowed_[1] = 0;
   for (int lane = 0; lane < kLanes; lane++) {
     slots_[lane] = scripted_ ? 8 : 1 + static_cast<uint32_t>(random_.below(4));
@@ -126,6 +127,9 @@ void World::carry_out(const Action& action) {
     check_overtaking(*start);
     running_[start->ticket] = {*start, false};
     if (thread_isolation_) {
+      if (checkers_.store.count(start->job.key) == 0) {
+        violated("a step starts that could bring the server down with nobody to blame");
+      }
       SlotNote& note = checkers_.slot[{start->job, start->step}];
       note = {start->deaths, true, false, note.suspect};
     }
