@@ -55,6 +55,11 @@ constexpr size_t kSpoolBytes = 1 << 20;         // an upload above this is spool
 constexpr size_t kSpoolPieceBytes = 256 << 10;  // in pieces of this size;
 constexpr size_t kSpoolBehindBytes = 1 << 20;   // its socket is paused while more than this waits
 
+// Workers
+// A step hears that it should stop so long before its attempt is killed, or a tenth of its timeout
+// if that is less.
+constexpr int64_t kStopMarginMs = 50;
+
 // Runtime
 constexpr size_t kDefinitionsKept = 256;  // parsed definitions that are not current any more
 constexpr int kAdoptBatch = 256;          // records claimed from the store in one go
@@ -66,6 +71,7 @@ constexpr int kCommitRecordsMax = 512;
 
 // Hand-overs between threads
 constexpr size_t kWriterWorkMax = 4096;
+constexpr size_t kRemovalsMax = 1024;  // of jobs on request, each two pieces of the writer's work
 constexpr size_t kReaderWorkMax = 1 << 20;
 constexpr size_t kBlobWorkMax = 1 << 16;  // beyond, the request is answered Busy
 

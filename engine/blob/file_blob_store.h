@@ -58,6 +58,8 @@ class FileBlobStore final : public BlobStore {
   // were looked at; the next sweep goes on there.
   Result<int> sweep(TimeMs before, int max,
                     const std::function<Result<bool>(const Digest&)>& named) override;
+  // How often sweep() has come to the end of the directory. [writer]
+  uint64_t sweep_rounds() const { return sweep_rounds_; }
   Status remove(const Digest& digest, const std::function<Result<bool>(const Digest&)>& named,
                 int64_t put_before_us = INT64_MAX, TimeMs kept_since = kNever) override;
 
@@ -125,6 +127,7 @@ class FileBlobStore final : public BlobStore {
   std::array<bool, 256> fan_out_durable_{};
 
   int sweep_at_ = 0;  // the fan-out directory to go on with
+  uint64_t sweep_rounds_ = 0;
 };
 
 }  // namespace millrace

@@ -168,7 +168,8 @@ Result<int> FileBlobStore::sweep(TimeMs before, int max, const Named& named) {
     if (!status.ok()) return status;
     if (removed >= max) return removed;  // this directory may have more
     sweep_at_ = (sweep_at_ + 1) % kFanOuts;
-    if (looked_at >= kSweepFilesMax) break;
+    if (sweep_at_ == 0) sweep_rounds_++;
+    if (sweep_at_ == 0 || looked_at >= kSweepFilesMax) break;
   }
   return removed;
 }

@@ -90,8 +90,10 @@ void Core::State::on(const BytesDurable& event) {
     blob->content->digest = event.digest;
     blob->content->durable = true;
     count_digest(*blob);
-  } else if (!job.inputs_known && event.status.number() == errors::kNoSpace) {
+  } else if (!job.inputs_known &&
+             (event.status.number() == errors::kNoSpace || event.status.code() == Code::kCorrupt)) {
     // Only while its record cannot be on its way: what may be accepted any moment is not refused.
+    // Bytes that were damaged on their way will not get better.
     refuse_job(job, event.status);
     return;
   } else {

@@ -119,6 +119,7 @@ struct Core::State {
   void acquit(Job& job, int step);
   void acquit_settled(Job& job);
   bool blame_pending(const Job& job, int step) const;
+  bool cut_off_by_pipeline(const Job& job, int step) const;
   bool start_suspects();
   ReadyQueue& queue_of(const Job& job, int step);
 

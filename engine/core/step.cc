@@ -173,6 +173,13 @@ void Core::State::launch(Job& job, int step) {
   emit(std::move(action));
 }
 
+// Whether an attempt that ended by a timeout now ended by the pipeline's, not by its own.
+bool Core::State::cut_off_by_pipeline(const Job& job, int step) const {
+  const TimeMs due = timeout_due(job);
+  if (due == kNever || clock.now() + kStopMarginMs < due) return false;
+  return due <= clock.now() || due < job.live(step).now.started_at + job.node(step).timeout_ms;
+}
+
 // Nothing was sent: the intent is taken back and the slot given back.
 void Core::State::withdraw_intent(Job& job, int step) {
   COVER("intent_withdrawn");
@@ -209,9 +216,9 @@ void Core::State::on(const StepDone& event) {
   const bool over = event.outcome.kind != Kind::kRequeued && event.outcome.kind != Kind::kStopped;
   if (s.suspect && over) acquit(*what.job, what.step);
   // The workers cut it off because the pipeline's time is over; the Tick that says so may come
-  // later than that.
+  // later than that, and a step that listens heard of it before.
   if (event.outcome.kind == StepOutcome::Kind::kTimeout && what.job->stop == Stop::kNone &&
-      timeout_due(*what.job) <= clock.now()) {
+      cut_off_by_pipeline(*what.job, what.step)) {
     s.stop_sent = true;
     stop_job(*what.job, Stop::kTimeout);
   }

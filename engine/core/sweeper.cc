@@ -21,10 +21,11 @@ void Sweeper::uploaded(const Digest& digest, int64_t monotonic_ms) {
   uploads_[digest] = monotonic_ms;
   upload_order_.emplace_back(monotonic_ms, digest);
   if (upload_order_.size() <= kUploadsKept) return;
-  // Which ones they are is forgotten, not that they are wanted: the sweep by age finds the garbage.
-  all_wanted_until_ms_ = monotonic_ms + grace_ms_;
-  uploads_.clear();
-  upload_order_.clear();
+  // The oldest is forgotten here; the mark on its file keeps it all the same.
+  const auto [told, oldest] = upload_order_.front();
+  upload_order_.pop_front();
+  const auto found = uploads_.find(oldest);
+  if (found != uploads_.end() && found->second == told) uploads_.erase(found);
 }
 
 void Sweeper::forget_old(int64_t monotonic_ms) {
@@ -38,10 +39,6 @@ void Sweeper::forget_old(int64_t monotonic_ms) {
 
 void Sweeper::drop_wanted(std::vector<Digest>* digests, const Core& core, int64_t monotonic_ms) {
   forget_old(monotonic_ms);
-  if (monotonic_ms < all_wanted_until_ms_) {
-    digests->clear();
-    return;
-  }
   std::erase_if(*digests, [&](const Digest& digest) {
     if (uploads_.contains(digest)) {
       COVER("upload_kept");

@@ -58,7 +58,6 @@ class Sweeper {
   int64_t not_before_ms_ = INT64_MIN;
   std::unordered_map<Digest, int64_t, DigestHash> uploads_;  // when last told
   std::deque<std::pair<int64_t, Digest>> upload_order_;
-  int64_t all_wanted_until_ms_ = INT64_MIN;  // there were too many uploads to remember
 };
 
 }  // namespace millrace

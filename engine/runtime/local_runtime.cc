@@ -126,6 +126,8 @@ Status LocalRuntime::open_parts() {
   if (running_slots_) {
     RETURN_IF_ERROR(suspects_.open(options_.data + "/suspects", last));
     RETURN_IF_ERROR(running_slots_->begin(slots));
+  } else {
+    ::unlink((options_.data + "/suspects").c_str());  // in processes of their own they do no harm
   }
   auto blobs = FileBlobStore::open(*blob_path);
   if (!blobs.ok()) return blobs.status();
@@ -142,6 +144,7 @@ Status LocalRuntime::open_parts() {
   core.retention_ms = options_.retention_ms;
   core.write_id_seed = random_seed();
   core.suspects = suspects_.all();
+  core.steps_inside = options_.thread_isolation;
   core_ = std::make_unique<Core>(core);
   definitions_ = std::make_unique<Definitions>(workers_->catalogue());
 
@@ -198,9 +201,8 @@ void LocalRuntime::carry_out(Action& action) {
   if (auto* start = std::get_if<StartStep>(&action)) {
     start_step(*start);
   } else if (auto* stop = std::get_if<StopStep>(&action)) {
-    const auto found = loading_.find(stop->ticket);
-    if (found != loading_.end()) {
-      found->second.stopped = true;
+    if (loading_.contains(stop->ticket)) {
+      end_loading(stop->ticket, StepOutcome::Kind::kStopped);
     } else {
       workers_->stop(stop->ticket);
     }
@@ -356,6 +358,11 @@ void LocalRuntime::load_blob(Ticket ticket, size_t port) {
       if (--waiting->second.missing == 0) send(ticket);
     } else if (bytes.status().code() == Code::kUnavailable ||
                bytes.status().code() == Code::kBusy) {
+      // Waited out, but no longer than the step has.
+      if (monotonic_us() >= waiting->second.call.until_us) {
+        end_loading(ticket, StepOutcome::Kind::kTimeout);
+        return;
+      }
       after(kRetryLoadMs, [this, ticket, port] { load_blob(ticket, port); });
     } else {
       fail_load(ticket, bytes.status());
@@ -365,12 +372,14 @@ void LocalRuntime::load_blob(Ticket ticket, size_t port) {
 
 void LocalRuntime::send(Ticket ticket) {
   auto node = loading_.extract(ticket);
-  if (!node.mapped().stopped) {
-    hand_to_workers(std::move(node.mapped().call));
-    return;
-  }
+  hand_to_workers(std::move(node.mapped().call));
+}
+
+// The step is over before a worker got it; reads that are still under way find it gone.
+void LocalRuntime::end_loading(Ticket ticket, StepOutcome::Kind kind) {
+  loading_.erase(ticket);
   StepOutcome outcome;
-  outcome.kind = StepOutcome::Kind::kStopped;
+  outcome.kind = kind;
   note(StepDone{wall_clock_ms(), ticket, std::move(outcome)});
 }
 

@@ -84,7 +84,6 @@ class LocalRuntime final : public Runtime {
     StepCall call;
     std::shared_ptr<const Graph> graph;
     int missing = 0;
-    bool stopped = false;
   };
   using StoredResult = Result<std::optional<StoredJob>>;
 
@@ -101,6 +100,7 @@ class LocalRuntime final : public Runtime {
   void start_step(StartStep& action);
   void load_blob(Ticket ticket, size_t port);
   void send(Ticket ticket);
+  void end_loading(Ticket ticket, StepOutcome::Kind kind);
   void hand_to_workers(StepCall call);
   void fail_load(Ticket ticket, const Status& status);
   void publish(const JobKey& key, const JobView& view);
@@ -193,6 +193,7 @@ class LocalRuntime final : public Runtime {
   int stored_reads_ = 0;
 
   bool started_ = false;
+  size_t removals_ = 0;  // on request, under way
   bool draining_ = false;
   bool no_space_ = false;
   std::vector<std::string> written_directories_;  // where records and blobs go

@@ -205,6 +205,7 @@ void LocalRuntime::sweep() {
     auto unnamed = std::make_shared<std::vector<Digest>>();
     const auto removed = store_->sweep(now, kSweepBatch, unnamed.get());
     size_t garbage = 0;
+    bool round = false;  // all blobs have been looked at
     if (full) {
       // Only looks: what the core holds is the loop's to say.
       const auto note = [&](const Digest& digest) -> Result<bool> {
@@ -215,16 +216,21 @@ void LocalRuntime::sweep() {
         }
         return true;
       };
-      (void)blobs_->sweep(before, kSweepBatch, note);
+      const uint64_t rounds = blobs_->sweep_rounds();
+      const auto swept = blobs_->sweep(before, kSweepBatch, note);
+      if (!swept.ok()) {
+        log_event(LogLevel::kError, "blob.sweep_failed", {{"error", swept.status().message()}});
+      }
+      round = swept.ok() && blobs_->sweep_rounds() != rounds && garbage < kSweepBatch;
     }
-    return [this, removed, unnamed, every, full, garbage] {
+    return [this, removed, unnamed, every, round] {
       if (!removed.ok()) {
         log_event(LogLevel::kError, "store.sweep_failed", {{"error", removed.status().message()}});
       } else if (*removed > 0) {
         log_event(LogLevel::kDebug, "store.swept", {{"records", *removed}});
       }
       drop_orphans(*unnamed);
-      if (full && garbage < kSweepBatch) {
+      if (round) {
         blobs_dirty_ = false;
         swept_us_ = monotonic_us();
       }

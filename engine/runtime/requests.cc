@@ -350,6 +350,17 @@ void LocalRuntime::remove_job(const JobId& job, std::function<void(Status)> done
                                       job.text(), state_name(view->record->state))));
     return;
   }
+  // The writer's queue is bounded, and a client may go and leave its removal behind.
+  if (removals_ >= kRemovalsMax) {
+    done(Status::busy(errors::kOutOfMemoryBudget,
+                      "too many jobs are being deleted at once; try again"));
+    return;
+  }
+  removals_++;
+  done = [this, done = std::move(done)](const Status& status) {
+    removals_--;
+    done(status);
+  };
   read_stored(job.key, [this, job, done = std::move(done)](StoredResult stored) mutable {
     const JobReply reply = stored_reply(job, stored);
     if (!reply.status.ok()) {

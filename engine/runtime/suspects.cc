@@ -35,7 +35,7 @@ std::optional<Suspect> parse_line(const std::string& line) {
 Status Suspects::open(const std::string& path, const LastRun& last) {
   path_ = path;
   std::ifstream file(path);
-  for (std::string line; all_.size() < RunningSlots::kSlots && std::getline(file, line);) {
+  for (std::string line; std::getline(file, line);) {
     if (const auto suspect = parse_line(line)) add(*suspect);
   }
   // An end from outside, or by the server's own decision, says nothing about any step.
@@ -61,6 +61,8 @@ void Suspects::add(const Suspect& suspect) {
     return other.job == suspect.job && other.step == suspect.step;
   });
   all_.push_back(suspect);
+  // The oldest may be of a job that never became durable, which nobody will ever clear.
+  if (all_.size() > RunningSlots::kSlots) all_.erase(all_.begin());
 }
 
 void Suspects::clear(const JobId& job, int step) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/limits.h"
 #include "engine/core/event.h"
 #include "engine/pipeline/catalogue.h"
 #include "engine/plugin/declaration.h"
@@ -39,7 +40,6 @@ struct StepCall {
 
 // A step hears that it should stop so long before its attempt is killed, or a tenth of its timeout
 // if that is less. step.h and pipelines/README.md say so.
-constexpr int64_t kStopMarginMs = 50;
 inline int64_t stop_margin_us(const StepCall& call) {
   return call.timeout_ms < 10 * kStopMarginMs ? call.timeout_ms * 100 : kStopMarginMs * 1000;
 }
