@@ -215,6 +215,7 @@ int list(HttpClient& client, const ClientArguments& arguments) {
 
 int watch(HttpClient& client, const std::string& path, const ClientArguments& arguments) {
   int code = kExitDone;
+  bool ended = false;
   const auto reply = client.follow(path + "/events", [&](std::string_view json) {
     if (arguments.json) {
       print(std::string(json) + "\n");
@@ -226,10 +227,16 @@ int watch(HttpClient& client, const std::string& path, const ClientArguments& ar
       print_steps(*job);
     }
     code = code_of_job(*job);
+    const std::string state = text_at(*job, "state");
+    ended = state == "succeeded" || state == "failed" || state == "cancelled";
     return true;
   });
   if (!reply.ok()) {
     print_error(reply.status());
+    return kExitFailed;
+  }
+  if (reply->status == 200 && !ended) {
+    print_warning("the server stopped before the job had ended; watch it again");
     return kExitFailed;
   }
   return reply->status == 200 ? code : report(*reply);

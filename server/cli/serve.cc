@@ -1,5 +1,6 @@
 // millrace serve
 #include <fmt/core.h>
+#include <sys/resource.h>
 
 #include "engine/base/errors.h"
 #include "engine/base/log.h"
@@ -81,10 +82,19 @@ int serve_with(const Config& config, Runtime* runtime, std::string token) {
 
 }  // namespace
 
+// Each connection has a descriptor, a large upload one more; shells give a process a thousand.
+static void raise_descriptor_limit() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int run_serve(const ConfigArguments& arguments) {
   Config config;
   if (!load_for_verb(arguments, &config)) return kExitConfig;
   set_log(config.log_level, config.log_format);
+  raise_descriptor_limit();
   std::string token;
   if (!config.auth_token.empty() && config.auth_mode == AuthMode::kToken) {
     auto secret = resolve_secret(config.auth_token);
