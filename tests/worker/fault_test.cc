@@ -129,8 +129,7 @@ TEST(Fault, EachCallOfAOnceStepHasAProcessOfItsOwn) {
   WorkerFixture t(WorkerFixture::faulty());
   std::vector<Ticket> once;
   for (int i = 0; i < 3; i++) once.push_back(t.start(t.fault("sleep", 300, {}, "fault_once")));
-  const Ticket shared = t.start(t.fault("sleep", 600, {}, "fault_io"));
-  t.workers->flush();
+  const Ticket shared = t.start_sleeper();
   EXPECT_EQ(t.run(t.fault("crash", 0, {}, "fault_io")).kind, Kind::kWorkerDied);
   EXPECT_EQ(t.wait(shared).kind, Kind::kRequeued);
   const StepOutcome crashed = t.run(t.fault("crash", 0, {}, "fault_once"));
@@ -220,11 +219,8 @@ TEST(Fault, CrashInTheSharedIoWorkerIsBlamedOnTheThreadThatCrashed) {
     SCOPED_TRACE(how);
     WorkerFixture t(WorkerFixture::faulty());
     std::vector<Ticket> others;
-    for (int i = 0; i < 8; i++) others.push_back(t.start(t.fault("sleep", 5000, {}, "fault_io")));
-    t.workers->flush();
-    const Ticket bad = t.start(t.fault(how, 0, {}, "fault_io"));
-    t.workers->flush();
-    EXPECT_EQ(t.wait(bad).kind, Kind::kWorkerDied);
+    for (int i = 0; i < 8; i++) others.push_back(t.start_sleeper());
+    EXPECT_EQ(t.run(t.fault(how, 0, {}, "fault_io")).kind, Kind::kWorkerDied);
     for (const Ticket ticket : others) {
       const StepOutcome outcome = t.wait(ticket);
       EXPECT_TRUE(outcome.kind == Kind::kRequeued) << outcome.message;
@@ -235,17 +231,12 @@ TEST(Fault, CrashInTheSharedIoWorkerIsBlamedOnTheThreadThatCrashed) {
 
 TEST(Fault, UnknownCulpritIsFoundTheSecondTime) {
   WorkerFixture t(WorkerFixture::faulty());
-  const auto call_of = [&](const std::string& job, const char* how, int64_t n) {
-    StepCall call = t.fault(how, n, {}, "fault_io");
-    call.job = job;
-    return call;
-  };
   int deaths = 0;
   for (int round = 0; round < 3 && deaths == 0; round++) {
-    const Ticket other = t.start(call_of("other" + std::to_string(round), "sleep", 5000));
-    t.workers->flush();
-    const Ticket bad = t.start(call_of("bad", "_exit", 3));
-    const StepOutcome outcome = t.wait(bad);
+    const Ticket other = t.start_sleeper("other" + std::to_string(round));
+    StepCall bad = t.fault("_exit", 3, {}, "fault_io");
+    bad.job = "bad";
+    const StepOutcome outcome = t.run(std::move(bad));
     deaths += outcome.kind == Kind::kWorkerDied ? 1 : 0;
     EXPECT_EQ(t.wait(other).kind, Kind::kRequeued);
   }
@@ -254,7 +245,7 @@ TEST(Fault, UnknownCulpritIsFoundTheSecondTime) {
 
 TEST(Fault, HungIoCallTimesOutAndTheOthersAreRequeued) {
   WorkerFixture t(WorkerFixture::faulty());
-  const Ticket other = t.start(t.fault("sleep", 30'000, {}, "fault_io"));
+  const Ticket other = t.start_sleeper();
   StepCall call = t.fault("hang", 0, {}, "fault_io");
   call.timeout_ms = 100;
   const Ticket hung = t.start(std::move(call));

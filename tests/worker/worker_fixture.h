@@ -2,8 +2,10 @@
 #pragma once
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,9 +20,20 @@ namespace millrace {
 class WorkerFixture {
  public:
   explicit WorkerFixture(WorkerOptions options, bool threads = false) {
+    if (!threads) {
+      unlink(said_path_.c_str());  // of a process that died
+      EXPECT_EQ(mkfifo(said_path_.c_str(), 0600), 0);
+      said_ = open(said_path_.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+      options.io_paths.push_back({said_path_, true});
+    }
     auto started = threads ? start_thread_workers(options) : start_process_workers(options);
     EXPECT_TRUE(started.ok()) << (started.ok() ? "" : started.status().message());
     workers = std::move(started).value();
+  }
+  ~WorkerFixture() {
+    if (said_ < 0) return;
+    close(said_);
+    unlink(said_path_.c_str());
   }
 
   static WorkerOptions faulty() {
@@ -53,6 +66,17 @@ class WorkerFixture {
     return call(step, {std::move(data), how, n, {}, path});
   }
 
+  // A call of the io lane that sleeps for a minute, in a process. It has begun when this returns.
+  Ticket start_sleeper(const std::string& job = "job") {
+    StepCall sleeper = fault("say_and_sleep", 60'000, {}, "fault_io", said_path_);
+    sleeper.job = job;
+    const Ticket ticket = start(std::move(sleeper));
+    char byte = 0;
+    while (ended.count(ticket) == 0 && read(said_, &byte, 1) != 1) turn();
+    EXPECT_EQ(ended.count(ticket), 0u) << "it never began: " << ended[ticket].message;
+    return ticket;
+  }
+
   Ticket start(StepCall call) {
     const Ticket ticket = call.ticket;
     workers->start(std::move(call));
@@ -70,10 +94,11 @@ class WorkerFixture {
   StepOutcome run(StepCall call) { return wait(start(std::move(call))); }
 
   void turn() {
+    workers->flush();
     const int64_t left_us =
         std::clamp<int64_t>(workers->next_deadline_us() - monotonic_us(), 0, 1'000'000);
-    pollfd ready{workers->poll_fd(), POLLIN, 0};
-    poll(&ready, 1, static_cast<int>((left_us + 999) / 1000));
+    pollfd ready[] = {{workers->poll_fd(), POLLIN, 0}, {said_, POLLIN, 0}};
+    poll(ready, 2, static_cast<int>((left_us + 999) / 1000));
     std::vector<StepResult> results;
     workers->poll(&results);
     for (StepResult& result : results) {
@@ -97,6 +122,9 @@ class WorkerFixture {
 
  private:
   Ticket next_ticket_ = 1;
+  // A pipe with a name, through which steps say that they have begun.
+  const std::string said_path_ = testing::TempDir() + "millrace_said_" + std::to_string(getpid());
+  int said_ = -1;
 };
 
 // The children of this process and theirs, by name.

@@ -86,6 +86,15 @@ static int32_t sleep_politely(const mr_call* call, int64_t milliseconds) {
   return call->host->result_string(call, 0, "slept", 5);
 }
 
+/* The test reads a byte from the pipe `path` and knows that this step runs. */
+static int32_t say_and_sleep(const mr_call* call, const char* path, int64_t milliseconds) {
+  const int file = open(path, O_WRONLY | O_CLOEXEC);
+  const int said = file >= 0 && write(file, "x", 1) == 1;
+  if (file >= 0) close(file);
+  if (!said) return call->host->fail(call, "broken", strerror(errno));
+  return sleep_politely(call, milliseconds);
+}
+
 static int32_t write_much(const mr_call* call, int64_t size) {
   static uint8_t chunk[1 << 20];
   for (size_t i = 0; i < sizeof chunk; i++) chunk[i] = (uint8_t)(i * 7);
@@ -157,6 +166,7 @@ static int32_t run(const mr_call* call) {
     for (;;) sink++;
   }
   if (strcmp(how, "sleep") == 0) return sleep_politely(call, n);
+  if (strcmp(how, "say_and_sleep") == 0) return say_and_sleep(call, path, n);
   if (strcmp(how, "allocate") == 0) return allocate_without_end(call);
   if (strcmp(how, "garbage") == 0) return write_garbage(n);
   if (strcmp(how, "write") == 0) return write_much(call, n);
