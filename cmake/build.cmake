@@ -14,7 +14,8 @@ if(MOLD)
 endif()
 
 add_library(millrace_flags INTERFACE)
-target_compile_options(millrace_flags INTERFACE -Wall -Wextra -Wshadow -Wformat=2 -Wvla -Wno-missing-field-initializers
+# -pthread everywhere: a precompiled header serves only who is compiled with the same macros.
+target_compile_options(millrace_flags INTERFACE -pthread -Wall -Wextra -Wshadow -Wformat=2 -Wvla -Wno-missing-field-initializers
   -fno-omit-frame-pointer -fstack-protector-strong $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
   $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>)
 # A warning is an error with the compiler that everybody here builds with. Newer ones invent new warnings, which must not
@@ -38,6 +39,16 @@ target_compile_options(millrace_flags INTERFACE
 add_link_options(-Wl,-z,relro,-z,now)
 target_include_directories(millrace_flags INTERFACE ${CMAKE_SOURCE_DIR})
 
+# millrace_precompiled_header(NAME HEADER libraries…): compiled once, for all that are compiled with the same options and say
+# REUSE_FROM NAME.
+function(millrace_precompiled_header name header)
+  file(CONFIGURE OUTPUT ${name}.cc CONTENT "")
+  add_library(${name} OBJECT ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc)
+  target_link_libraries(${name} PRIVATE millrace_flags ${ARGN})
+  target_precompile_headers(${name} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/${header})
+endfunction()
+millrace_precompiled_header(precompiled precompiled.h fmt::fmt)
+
 # millrace_library(NAME libraries…): a static library of all sources in this folder.
 function(millrace_library name)
   file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
@@ -48,7 +59,7 @@ function(millrace_library name)
   add_library(${name} STATIC ${sources})
   target_link_libraries(${name} PRIVATE millrace_flags PUBLIC ${ARGN})
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
-  target_precompile_headers(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_SOURCE_DIR}/cmake/precompiled.h>")
+  target_precompile_headers(${name} REUSE_FROM precompiled)
 endfunction()
 
 # millrace_plugin(NAME libraries…): steps/NAME.so in the build folder; exports mr_plugin_v1 and nothing else.
@@ -63,6 +74,9 @@ function(millrace_plugin name)
   set_target_properties(step_${name} PROPERTIES OUTPUT_NAME ${name} PREFIX "" C_VISIBILITY_PRESET hidden
     CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/steps)
   target_link_libraries(step_${name} PRIVATE millrace_flags ${ARGN})
+  if(sources MATCHES "[.]cc")
+    target_precompile_headers(step_${name} REUSE_FROM precompiled)
+  endif()
   target_link_options(step_${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined)
   set_property(GLOBAL APPEND PROPERTY MILLRACE_PLUGINS step_${name})
 endfunction()
@@ -81,7 +95,7 @@ function(millrace_tests name)
   target_link_libraries(${name} PRIVATE millrace_flags ${ARGN} GTest::gtest GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_definitions(${name} PRIVATE MILLRACE_SOURCE="${CMAKE_SOURCE_DIR}" MILLRACE_BUILD="${CMAKE_BINARY_DIR}")
-  target_precompile_headers(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_SOURCE_DIR}/cmake/precompiled_test.h>")
+  target_precompile_headers(${name} REUSE_FROM precompiled_test)
   set(prefix TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
   gtest_discover_tests(${name} ${prefix} TEST_FILTER "-*Long.*" PROPERTIES TIMEOUT 300)
   gtest_discover_tests(${name} ${prefix} TEST_FILTER "*Long.*" TEST_LIST ${name}_LONG

@@ -1,4 +1,4 @@
-// What nearly every source includes, compiled once per library.
+// What nearly every source includes, compiled once.
 #pragma once
 #include <fmt/core.h>
 
