@@ -1,5 +1,8 @@
 // millrace-bench: the benchmarks behind ./run bench. A table on stderr, one JSON line per result on
 // stdout.
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -84,6 +87,11 @@ int run(int argc, char** argv) {
     }
   }
   if (options.runs < 1 || options.scale <= 0) return usage(stderr);
+  if (access(options.photo.c_str(), R_OK) != 0) {
+    std::fprintf(stderr, "cannot read the photograph %s: %s\n", options.photo.c_str(),
+                 std::strerror(errno));
+    return 2;
+  }
   bool ok = true;
   for (const std::string& name : names) {
     bool known = false;
