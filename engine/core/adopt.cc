@@ -111,6 +111,7 @@ void Core::State::on(const Adopt& event) {
     absent_waits.erase(waits);
     for (const Waiting& wait : job.waits) absent_timers.erase({wait.due, wait.waiter});
   }
+  if (job.stop == Stop::kNone && job.graph != nullptr) fire_deadlines(job);
   settle(job);
   // One that waits for a person is ours only once that is written: else it would be claimed again
   // as soon as it is set aside.

@@ -125,7 +125,11 @@ void Core::State::launch(Job& job, int step) {
   s.attempt_started_at = wall;
   if (s.now.started_at == 0) {
     s.now.started_at = wall;
-    if (node.deadline_ms > 0) s.deadline_due = now + node.deadline_ms;
+    if (node.deadline_ms > 0) {
+      s.deadline_due = now + node.deadline_ms;
+      job.fresh |= bit(step);  // by the wall, hence also over the server's death
+      include(job);
+    }
   }
   if (job.draft.started_at == 0) {
     job.draft.started_at = wall;

@@ -43,13 +43,15 @@ bool Core::State::include(Job& job) {
       }
       StepRecord& drafted = job.draft.steps[static_cast<size_t>(step)];
       job.draft_bytes -= record_bytes(drafted);
+      drafted.started_at = s.now.started_at;
+      const bool begun_only = drafted == s.now;
       drafted = s.now;
       if (job.draft_bytes + record_bytes(drafted) > kRecordBytesMax - kRecordReserveBytes) {
         trim(&drafted);
       }
       job.draft_bytes += record_bytes(drafted);
       job.fresh &= ~bit(step);
-      mark(job, Dirty::kUrgent);
+      mark(job, begun_only ? Dirty::kLazy : Dirty::kUrgent);
     });
   }
   return before != job.included;

@@ -257,7 +257,8 @@ void CoreFixture::die_with_steps_inside() {
   restart();
 }
 
-void CoreFixture::restart() {
+void CoreFixture::restart(DurationMs down_ms) {
+  now_ += down_ms;
   running_.clear();
   puts_.clear();
   writes_.clear();

@@ -47,8 +47,8 @@ class CoreFixture {
   void capacity(Lane lane, uint32_t slots);
   void pass(DurationMs duration_ms);  // time, and a Tick at each deadline on the way
   void drain();
-  // The core is lost and a new one adopts what the store holds unfinished.
-  void restart();
+  // The core is lost, and a new one adopts what the store holds unfinished, `down_ms` later.
+  void restart(DurationMs down_ms = 0);
   // The same when steps run inside the server: what ran is under suspicion.
   void die_with_steps_inside();
   void adopt(const std::string& job);

@@ -165,6 +165,34 @@ TEST(Life, ThePipelinesTimeoutFailsTheJob) {
   EXPECT_EQ(t.stored("job1").error->number, errors::kJobTimeout);
 }
 
+TEST(Life, ATimeoutCountsWhileAServerLivesADeadlineAlsoWhileNone) {
+  CoreFixture t(
+      "pipeline: p\ntimeout: 10m\nsteps:\n  a: { use: keyed, deadline: 1h }\n"
+      "  b: { use: keyed, deadline: 3h }\n");
+  t.submit("job1");
+  t.write_done("job1");
+  t.pass(1000);
+  EXPECT_TRUE(t.has_write("job1")) << "that they have begun is worth a write";
+  while (t.has_write("job1")) t.write_done("job1");
+  t.restart(2 * 3'600'000);
+  t.pass(1);
+  while (t.has_write("job1")) t.write_done("job1");
+  EXPECT_EQ(t.stored_step("job1", "a").state, StepState::kFailed);
+  ASSERT_TRUE(t.stored_step("job1", "a").error.has_value());
+  EXPECT_EQ(t.stored_step("job1", "a").error->reason, "deadline");
+  EXPECT_EQ(t.started("b").attempt, 1u);
+  t.pass(540'000);
+  while (t.has_write("job1")) t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kRunning);
+  t.pass(120'000);
+  StepOutcome stopped;
+  stopped.kind = StepOutcome::Kind::kStopped;
+  t.step_done("b", stopped);
+  while (t.has_write("job1")) t.write_done("job1");
+  ASSERT_TRUE(t.stored("job1").error.has_value());
+  EXPECT_EQ(t.stored("job1").error->number, errors::kJobTimeout);
+}
+
 // What an attempt may still take, begun or not: an effect is cut off just behind the pipeline's
 // end, so that the job ends for that reason; one that must not be repeated is not.
 TEST(Life, AnAttemptKnowsWhenItsStepsOrItsPipelinesTimeIsOver) {
