@@ -21,6 +21,7 @@ constexpr int kLogBytesKept = 8 << 20;
 // A log this many times its due length means that readers kept it busy: they are waited for.
 constexpr int kLogOverdue = 16;
 constexpr int kBusyMs = 5'000;
+constexpr int kRestartWaitMs = 50;
 constexpr int kCacheKib = 16 << 10;  // of the writer's page cache
 
 void print_and_exit(const std::string& message) {
@@ -117,10 +118,13 @@ Status SqliteStore::open_writer() {
   int code = writer_.run(pragmas.c_str());
   if (code != SQLITE_OK) return writer_.status(code, "opening the store");
   RETURN_IF_ERROR(prepare_schema(&writer_, options_.path));
+  sqlite3_busy_timeout(writer_.get(), kRestartWaitMs);
   code = sqlite3_wal_checkpoint_v2(writer_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr,
                                    nullptr);
-  if (writer_.is_no_space(code)) {
-    // The database cannot grow. Commits of the log count once they are durable where they are.
+  sqlite3_busy_timeout(writer_.get(), kBusyMs);
+  if (writer_.is_no_space(code) || (code & 0xff) == SQLITE_BUSY) {
+    // The database cannot grow, or somebody copies it (copy_store). Commits of the log count once
+    // they are durable where they are.
     RETURN_IF_ERROR(sync_log(options_.path + "-wal"));
   } else if (code != SQLITE_OK) {
     return writer_.status(code, "replaying the log of the store");
@@ -371,10 +375,19 @@ void SqliteStore::roll_back() {
 }
 
 void SqliteStore::checkpoint_if_due() {
+  if (log_pages_ < restart_at_pages_) restart_at_pages_ = 0;  // it has begun anew
   if (log_pages_ < options_.checkpoint_pages) return;
-  const bool overdue = log_pages_ >= kLogOverdue * options_.checkpoint_pages;
-  const int mode = overdue ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+  const int overdue = kLogOverdue * options_.checkpoint_pages;
+  int mode = SQLITE_CHECKPOINT_PASSIVE;
+  if (log_pages_ >= restart_at_pages_ + overdue) {
+    // Readers that began earlier keep the log from starting anew. Ours end soon; one that copies
+    // the whole store does not: then the log grows, and commits need not wait for it each time.
+    mode = SQLITE_CHECKPOINT_RESTART;
+    restart_at_pages_ = log_pages_;
+    sqlite3_busy_timeout(writer_.get(), kRestartWaitMs);
+  }
   const int code = sqlite3_wal_checkpoint_v2(writer_.get(), nullptr, mode, nullptr, nullptr);
+  if (mode == SQLITE_CHECKPOINT_RESTART) sqlite3_busy_timeout(writer_.get(), kBusyMs);
   log_pages_ = 0;  // until the next commit tells
   // Without room the database cannot grow: the log holds everything and grows instead.
   const bool harmless = code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY ||

@@ -114,6 +114,7 @@ class SqliteStore final : public Store {
   std::atomic<int64_t> unfinished_{0};
   int64_t unfinished_delta_ = 0;  // of the transaction under way
   int log_pages_ = 0;             // in the WAL after the last commit
+  int restart_at_pages_ = 0;      // its length when it could not be begun anew last
 
   SqliteConnection writer_, reader_;  // before their statements, which are finalized first
   SqliteReads writer_reads_, reader_reads_;

@@ -32,10 +32,10 @@ CLI::App* add_verb(CLI::App* app, const char* name, const char* about, Verb* cho
 }
 
 void add_local_verbs(CLI::App* app, Verb* chosen) {
-  static ConfigArguments serve, schema, steps, doctor;
+  static ConfigArguments serve, schema, steps, doctor, exported;
   static RunArguments run;
   static FilesArguments validate, graph;
-  static std::string schema_what = "pipeline", step_name;
+  static std::string schema_what = "pipeline", step_name, export_target;
   static bool steps_json = false, version_json = false;
 
   add_config(add_verb(app, "serve", "Run the server", chosen, [] { return run_serve(serve); }),
@@ -81,6 +81,13 @@ void add_local_verbs(CLI::App* app, Verb* chosen) {
   add_config(add_verb(app, "doctor", "Check store, blobs, plugins and limits", chosen,
                       [] { return run_doctor(doctor); }),
              &doctor);
+  CLI::App* export_verb =
+      add_verb(app, "export", "Copy the store and its blobs, also while a server uses them", chosen,
+               [] { return run_export(exported, export_target); });
+  add_config(export_verb, &exported);
+  export_verb->add_option("directory", export_target, "a new directory; the copy's `data`")
+      ->required()
+      ->type_name("DIR");
   add_verb(app, "version", "The version", chosen, [] {
     return run_version(version_json);
   })->add_flag("--json", version_json, "as JSON");

@@ -62,6 +62,7 @@ int run_steps(const ConfigArguments& arguments, const std::string& name, bool js
 int run_jobs(const ClientArguments& arguments);
 int run_pipelines(const ClientArguments& arguments);
 int run_doctor(const ConfigArguments& arguments);
+int run_export(const ConfigArguments& arguments, const std::string& target);
 int run_version(bool json);
 
 // ---- what verbs share: cli/common.cc

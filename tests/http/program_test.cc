@@ -131,7 +131,7 @@ TEST_F(Program, ExitCodesSayWhatWasWrong) {
   std::string text;
   EXPECT_EQ(code_of({"--help"}), 0);
   for (const char* verb : {"serve", "run", "validate", "graph", "schema", "steps", "jobs",
-                           "pipelines", "doctor", "version"}) {
+                           "pipelines", "doctor", "export", "version"}) {
     EXPECT_EQ(code_of({verb, "--help"}), 0) << verb;
   }
   EXPECT_EQ(code_of({"nonsense"}), 2);
