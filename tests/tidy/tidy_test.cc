@@ -5,6 +5,7 @@
 #include <map>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -251,6 +252,52 @@ TEST(Tidy, ErrorNumbersAscendAndAreUsedOnce) {
     EXPECT_GT(line.number, last) << "engine/base/errors.def: " << code_of(line.number);
     last = line.number;
   }
+}
+
+// Names of all tests: "Suite.Name", and "sim.MODE".
+std::set<std::string> test_names() {
+  static const std::regex kTest(R"(\bTEST(?:_F|_P)?\((\w+),\s*(\w+)\))");
+  static const std::regex kMode(R"(sim\.\w+)");
+  std::set<std::string> names;
+  for (const SourceFile& file : tree()) {
+    if (!file.under("tests/")) continue;
+    for (std::sregex_iterator it(file.text.begin(), file.text.end(), kTest), end; it != end; ++it) {
+      names.insert((*it)[1].str() + "." + (*it)[2].str());
+    }
+    if (file.path != "tests/sim/CMakeLists.txt") continue;
+    for (std::sregex_iterator it(file.text.begin(), file.text.end(), kMode), end; it != end; ++it) {
+      names.insert(it->str());
+    }
+  }
+  return names;
+}
+
+TEST(Tidy, EveryGuaranteeNamesTestsThatExist) {
+  static const std::regex kName(R"(`([\w.]+\.\w*)(\*?)`)");
+  const std::set<std::string> known = test_names();
+  std::istringstream lines(text_of("docs/guarantees.md"));
+  int rows = 0;
+  bool in_table = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("| ")) in_table = false;
+    if (line.ends_with("| attacked by |")) {
+      in_table = true;
+      std::getline(lines, line);  // | --- |
+    } else if (in_table) {
+      rows++;
+      const std::string last = line.substr(line.rfind('|', line.size() - 2));
+      std::sregex_iterator it(last.begin(), last.end(), kName);
+      EXPECT_NE(it, std::sregex_iterator()) << "docs/guarantees.md: no test attacks " << line;
+      for (; it != std::sregex_iterator(); ++it) {
+        const std::string name = (*it)[1];
+        const auto found = known.lower_bound(name);
+        const bool exists = found != known.end() &&
+                            ((*it)[2].length() > 0 ? found->starts_with(name) : *found == name);
+        EXPECT_TRUE(exists) << "docs/guarantees.md: there is no test " << it->str();
+      }
+    }
+  }
+  EXPECT_GT(rows, 20);
 }
 
 TEST(Tidy, EveryErrorIsExplained) {
