@@ -22,6 +22,10 @@ constexpr long kRoundMs = 300;
 constexpr int kPointsMax = 400;  // a round of this length has some thousand of them
 constexpr double kSettleSeconds = 120;
 
+bool under_shim(Death death) {
+  return death == Death::kMarkedPoint || death == Death::kPowerCut;
+}
+
 void sleep_ms(long ms) {
   const timespec life{ms / 1000, ms % 1000 * 1'000'000};
   ::nanosleep(&life, nullptr);
@@ -60,7 +64,7 @@ void Campaign::learn_results() {
 
 void Campaign::run_round(Death death) {
   ServerSettings settings = settings_;
-  if (death != Death::kMoment) {
+  if (under_shim(death)) {
     fs::create_directories(settings_.data);
     if (power_ == nullptr) power_ = std::make_unique<PowerCut>(settings_.data);
     power_->begin();
@@ -78,12 +82,21 @@ void Campaign::run_round(Death death) {
       });
     }
     wait_for_death(server, death);
+    if (death == Death::kDrained) {
+      EXPECT_EQ(server.stop(), 0) << file_text(server.log());
+    }
     server.kill();
     stop = true;
     for (std::thread& client : clients) client.join();
   }
   server.kill();
-  if (death == Death::kMoment) {
+  note_death(death);
+}
+
+void Campaign::note_death(Death death) {
+  if (death == Death::kDrained) {
+    deaths_["by itself, when told to stop"]++;
+  } else if (death == Death::kMoment) {
     deaths_["at any moment"]++;
   } else {
     const int fatal = power_->fatal();
@@ -98,7 +111,7 @@ void Campaign::run_round(Death death) {
 }
 
 void Campaign::wait_for_death(const ServerProcess& server, Death death) {
-  if (death == Death::kMoment) {
+  if (!under_shim(death)) {
     // The moment of death is what is random here; nothing waits for it.
     sleep_ms(static_cast<long>(random_() % kRoundMs));
     return;
@@ -143,6 +156,7 @@ void Campaign::submit_until(const std::atomic<bool>& stop, uint16_t port, uint32
     }
     const std::lock_guard lock(mutex_);
     (acknowledged ? acknowledged_ : unacknowledged_).push_back(work);
+    if (!acknowledged) return;  // the server is dead or about to be
   }
 }
 
@@ -151,7 +165,11 @@ bool Campaign::submit(uint16_t port, Work* work) {
       port, "POST", "/v1/pipelines/grayscale/jobs?callback=" + url_encoded(receiver_.url()),
       "Content-Type: image/jpeg\r\nIdempotency-Key: " + work->key + "\r\n",
       photos_[static_cast<size_t>(work->photo)]);
-  if (!answer || (answer->status != 202 && answer->status != 200)) return false;
+  if (!answer) return false;
+  if (answer->status != 202 && answer->status != 200) {
+    EXPECT_EQ(answer->status, 503) << "not refused politely: " << answer->body;
+    return false;
+  }
   work->job = json_text_of(answer->body, "id");
   return !work->job.empty();
 }

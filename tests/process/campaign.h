@@ -25,6 +25,7 @@ enum class Death {
   kMoment,       // SIGKILL at a random moment; what it wrote stays in the page cache
   kMarkedPoint,  // the same, before or behind a chosen sync, rename, link, unlink, write or send
   kPowerCut,     // at such a point, and what was not synced is lost
+  kDrained,      // told to stop at a random moment: it ends by itself
 };
 
 class Campaign {
@@ -50,6 +51,7 @@ class Campaign {
   bool submit(uint16_t port, Work* work);
   Work next_work(std::mt19937* random);
   void wait_for_death(const ServerProcess& server, Death death);
+  void note_death(Death death);
   void compare_job(uint16_t port, const Work& work);
   void compare_effects(const std::map<std::string, bool>& jobs);
   void compare_blobs();
