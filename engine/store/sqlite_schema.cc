@@ -93,7 +93,10 @@ Status prepare_schema(SqliteConnection* connection, const std::string& path) {
   if (*version != kSchemaVersion) {
     return Status::corrupt(
         errors::kStoreCorrupt,
-        fmt::format("the store {} claims version {}, which never was", path, *version));
+        fmt::format(
+            "the store {} claims version {}, which never was; its header is damaged: restore "
+            "the data directory from a backup",
+            path, *version));
   }
   return {};
 }

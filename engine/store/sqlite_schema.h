@@ -1,7 +1,9 @@
 // The tables of the embedded store and their version.
 //
 // It knows nothing of records. A change here raises kSchemaVersion and adds a step that brings an
-// older database up to it; a newer one is refused.
+// older database up to it; a newer one is refused. The version stands for the whole data directory:
+// whoever changes how blobs or objects lie in it raises it too, and freezes one of the new format
+// (tests/process/frozen).
 #pragma once
 
 #include "engine/store/sqlite_connection.h"

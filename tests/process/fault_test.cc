@@ -50,19 +50,6 @@ const Misdeed kIoMisdeeds[] = {
     {"exec", 0, "E160", "not permitted"},
 };
 
-// The plugins of the product and the test plugin, in one directory.
-std::string all_steps(const std::string& directory) {
-  std::string steps = directory + "/steps";
-  std::filesystem::create_directory(steps);
-  for (const std::string& from :
-       {std::string(MILLRACE_BUILD) + "/steps", std::string(MILLRACE_FAULT_STEPS)}) {
-    for (const auto& entry : std::filesystem::directory_iterator(from)) {
-      if (entry.path().extension() == ".so") std::filesystem::copy(entry.path(), steps);
-    }
-  }
-  return steps;
-}
-
 class Faults : public testing::Test {
  protected:
   void SetUp() override {

@@ -30,6 +30,18 @@ ServerSettings settings_in(const std::string& directory) {
   return settings;
 }
 
+std::string all_steps(const std::string& directory) {
+  std::string steps = directory + "/steps";
+  std::filesystem::create_directories(steps);
+  for (const std::string& from :
+       {std::string(MILLRACE_BUILD) + "/steps", std::string(MILLRACE_FAULT_STEPS)}) {
+    for (const auto& entry : std::filesystem::directory_iterator(from)) {
+      if (entry.path().extension() == ".so") std::filesystem::copy(entry.path(), steps);
+    }
+  }
+  return steps;
+}
+
 std::string url_encoded(const std::string& text) {
   std::string out;
   for (const char c : text) {

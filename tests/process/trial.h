@@ -14,6 +14,8 @@ namespace millrace {
 
 // A server over `directory`/data with the pipelines of this repository, notifying loopback only.
 ServerSettings settings_in(const std::string& directory);
+// The plugins of the product and the test plugin, in `directory`/steps; its path.
+std::string all_steps(const std::string& directory);
 std::string url_encoded(const std::string& text);
 
 // One answer, read. A broken connection is status 0; a body that is no JSON is null.
