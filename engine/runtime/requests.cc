@@ -16,11 +16,17 @@ Status deleted_job(const JobId& job) {
 }
 
 // What a parked job says it waits for: the words of the step that parked it.
-std::string waiting_message(const JobRecord& record) {
-  for (const StepRecord& step : record.steps) {
-    if (step.state == StepState::kWaiting && step.error) return step.error->message;
+// What a job in the state `waiting` waits for, as the core says it of one that it holds: each step
+// that a person must decide about, and the job for the first of them.
+void explain_waiting(const JobRecord& record, std::vector<Explanation>* out) {
+  std::string why = record.error ? record.error->message : "a person must decide how it goes on";
+  for (size_t i = 0; i < record.steps.size(); i++) {
+    const StepRecord& step = record.steps[i];
+    if (step.state != StepState::kWaiting || !step.error) continue;
+    if (out->empty()) why = step.error->message;
+    out->push_back({static_cast<int>(i), "needs_decision", step.error->message});
   }
-  return record.error ? record.error->message : "a person must decide how it goes on";
+  out->push_back({-1, "needs_decision", std::move(why)});
 }
 
 bool same_salt(const JobRecord& record, const JobId& job) {
@@ -299,7 +305,7 @@ JobView LocalRuntime::stored_view(const JobRecord& record) {
   view.record = std::make_shared<const JobRecord>(record);
   view.graph = graph_of(record);
   if (record.state == JobState::kWaiting) {
-    view.waiting_for.push_back({-1, "needs_decision", waiting_message(record)});
+    explain_waiting(record, &view.waiting_for);
   } else if (!is_final(record.state)) {
     view.waiting_for.push_back(
         {-1, "no_room", "accepted and safe in the store; it starts when an earlier job has ended"});
