@@ -52,8 +52,8 @@ class BlobStore {
   virtual Result<Digest> put(const Bytes& bytes, bool keep = false) = 0;
 
   // The blob's bytes; they live as long as the Bytes. [any]
-  // NotFound E026; Corrupt E127: the length differs. Reads back after a crash also verify the hash
-  // when `verify`.
+  // NotFound E026; Corrupt E127: other bytes than those of the digest. They are hashed once in each
+  // process that has not written them itself, and always when `verify`.
   virtual Result<Bytes> read(const Digest& digest, bool verify = false) = 0;
 
   // Its length in bytes. NotFound E026. [any]

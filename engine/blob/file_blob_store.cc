@@ -108,6 +108,11 @@ bool FileBlobStore::known_durable(const Digest& digest) {
   return durable_.contains(digest);
 }
 
+bool FileBlobStore::verified(const Digest& digest) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return durable_.contains(digest) || hashed_.contains(digest);
+}
+
 bool FileBlobStore::suspect(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
   return suspects_.contains(digest);
@@ -137,6 +142,7 @@ void FileBlobStore::forget(const Digest& digest) {
 void FileBlobStore::distrust(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
   durable_.erase(digest);
+  hashed_.erase(digest);
   // So many failed syncs mean a broken disk; to believe one of them again is the lesser evil to
   // growing without bound.
   if (suspects_.size() >= kSuspectsMax) suspects_.erase(suspects_.begin());
@@ -188,7 +194,7 @@ Status FileBlobStore::put_held(const Digest& digest, const Bytes& bytes, mode_t 
     }
   }
   if (!found && !suspect(digest)) {
-    RETURN_IF_ERROR(adopt_existing(digest, bytes.size(), &found));
+    RETURN_IF_ERROR(adopt_existing(digest, &found));
   }
   if (!found) return write_new(digest, bytes, mode);
   return mode == kKeptBlobMode ? mark_kept(name) : Status();
@@ -208,13 +214,13 @@ Status FileBlobStore::mark_kept(const std::string& name) {
 
 // A file that an earlier process left, or that another one shares: its bytes were synced before it
 // got its name, but neither of it is known to this process before it has synced both itself.
-Status FileBlobStore::adopt_existing(const Digest& digest, size_t size, bool* found) {
+Status FileBlobStore::adopt_existing(const Digest& digest, bool* found) {
   const std::string name = path(digest);
   struct stat info {};
   if (ops_->stat(name.c_str(), &info) != 0) {
     return errno == ENOENT ? Status() : failed("examine", name, errno);
   }
-  if (static_cast<uint64_t>(info.st_size) != size) {
+  if (!read(digest).ok()) {
     distrust(digest);  // damaged by something outside; the bytes at hand are the right ones
     return {};
   }
@@ -385,9 +391,13 @@ Result<Bytes> FileBlobStore::read(const Digest& digest, bool verify) {
     const std::shared_ptr<const void> owner(mapped, [size](void* at) { ::munmap(at, size); });
     bytes = Bytes(owner, static_cast<const uint8_t*>(mapped), size);
   }
-  if (verify && sha256(bytes.view()) != digest) {
+  if (!verify && verified(digest)) return bytes;
+  if (sha256(bytes.view()) != digest) {
     return altered(digest, name, "does not have the bytes of its name");
   }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (hashed_.size() >= kDurableBlobsKept) hashed_.clear();
+  hashed_.insert(digest);
   return bytes;
 }
 

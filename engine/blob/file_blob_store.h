@@ -14,8 +14,8 @@
 // The order of a put: write, sync the file, give it its name, sync the directory. So a file under
 // its name always has all its bytes, but the name may still be lost: a file that is found counts as
 // durable only after this process has synced file and directory once itself (remembered for the
-// newest kDurableBlobsKept). A sync that failed proves nothing when it is repeated: that blob is
-// written anew instead.
+// newest kDurableBlobsKept), and its bytes count only after this process has hashed them once. A
+// sync that failed proves nothing when it is repeated: that blob is written anew instead.
 //
 // Errors: a put that fails leaves no temporary file and no wrong bytes under any name; the store
 // goes on.
@@ -54,6 +54,9 @@ class FileBlobStore final : public BlobStore {
   Result<Bytes> read(const Digest& digest, bool verify = false) override;
   Result<uint64_t> size(const Digest& digest) override;
   std::string path(const Digest& digest) const override;
+  // Whether this process has written the file under this digest, or read it and found the bytes of
+  // its name. [any]
+  bool verified(const Digest& digest);
   // Goes once around the directories at most, and ends after the one in which kSweepFilesMax files
   // were looked at; the next sweep goes on there.
   Result<int> sweep(TimeMs before, int max,
@@ -90,7 +93,7 @@ class FileBlobStore final : public BlobStore {
   // All with the digest held.
   Status put_held(const Digest& digest, const Bytes& bytes, mode_t mode);
   Status mark_kept(const std::string& name);
-  Status adopt_existing(const Digest& digest, size_t size, bool* found);
+  Status adopt_existing(const Digest& digest, bool* found);
   Status write_new(const Digest& digest, const Bytes& bytes, mode_t mode);
   Status name_spooled(const Digest& digest, const Bytes& bytes, mode_t mode, bool* written);
   Status write_unnamed(const Digest& digest, const Bytes& bytes, mode_t mode, bool* written);
@@ -124,6 +127,7 @@ class FileBlobStore final : public BlobStore {
   std::deque<Digest> durable_order_;  // oldest first; may name forgotten ones
   int64_t forgotten_until_us_ = 0;    // the newest put that durable_ had no room to remember
   std::unordered_set<Digest, DigestHash> suspects_;
+  std::unordered_set<Digest, DigestHash> hashed_;  // by a read; those of durable_ need not be here
   std::array<bool, 256> fan_out_durable_{};
 
   int sweep_at_ = 0;  // the fan-out directory to go on with

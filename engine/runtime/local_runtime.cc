@@ -42,6 +42,11 @@ Result<std::string> local_path(const std::string& url, std::string_view scheme,
   return path.empty() ? fmt::format("{}/{}", data, name) : path;
 }
 
+// Whether the step gets the blob of this port as the file that it is.
+bool maps_file(const StepCall& call, size_t port) {
+  return call.decl->lane == Lane::kIo && call.with[port].as_blob().content->durable;
+}
+
 const char* outcome_name(const StepOutcome& outcome) {
   switch (outcome.kind) {
     case StepOutcome::Kind::kSucceeded:
@@ -68,6 +73,25 @@ Result<std::string> store_path(const std::string& store, const std::string& data
 
 Result<std::string> blobs_path(const std::string& blobs, const std::string& data) {
   return local_path(blobs, "file:", data, "blobs");
+}
+
+Status check_not_lost(const std::string& database, const std::string& blobs) {
+  std::error_code error;
+  if (std::filesystem::file_size(database, error) > 0 && !error) return {};
+  for (const auto& folder : std::filesystem::directory_iterator(blobs, error)) {
+    // `tmp` holds none, and is there before the first one.
+    if (folder.path().filename() == "tmp" || !folder.is_directory(error)) continue;
+    const auto first = std::filesystem::directory_iterator(folder, error);
+    if (error || first == std::filesystem::directory_iterator()) continue;
+    return Status::corrupt(
+        errors::kStoreCorrupt,
+        fmt::format(
+            "the store {} is empty or absent, but {} has blobs: its jobs were lost, and the "
+            "blobs would be removed next; restore it from a backup, or move the blobs away "
+            "to begin anew",
+            database, blobs));
+  }
+  return {};
 }
 
 Result<std::unique_ptr<Runtime>> Runtime::open(const RuntimeOptions& options) {
@@ -116,6 +140,7 @@ Status LocalRuntime::open_parts() {
   if (!workers.ok()) return workers.status();
   workers_ = std::move(*workers);
 
+  RETURN_IF_ERROR(check_not_lost(*database, *blob_path));
   SqliteOptions sqlite;
   sqlite.path = *database;
   auto store = open_sqlite_store(sqlite);
@@ -326,8 +351,11 @@ void LocalRuntime::start_step(StartStep& action) {
     if (call.with[port].kind() != Value::Kind::kBlob) continue;
     const BlobContent& content = *call.with[port].as_blob().content;
     // The io lane maps the durable file: no copy through a slab, and `store` may link it.
-    if (node.decl->lane == Lane::kIo && content.durable) {
+    if (maps_file(call, port) && blobs_->verified(*content.digest)) {
       call.paths[port] = blobs_->path(*content.digest);
+    } else if (maps_file(call, port)) {
+      to_load.push_back(port);  // an earlier process left it: it is looked at first
+      continue;
     }
     if (!content.bytes.present() && call.paths[port].empty()) to_load.push_back(port);
   }
@@ -348,7 +376,11 @@ void LocalRuntime::load_blob(Ticket ticket, size_t port) {
   blob_threads_->read(digest, [this, ticket, port](Result<Bytes> bytes) {
     const auto waiting = loading_.find(ticket);
     if (waiting == loading_.end()) return;
-    if (bytes.ok()) {
+    if (bytes.ok() && maps_file(waiting->second.call, port)) {
+      waiting->second.call.paths[port] =
+          blobs_->path(*waiting->second.call.with[port].as_blob().content->digest);
+      if (--waiting->second.missing == 0) send(ticket);
+    } else if (bytes.ok()) {
       // The step gets its own reference; the shared content stays without bytes, so that memory is
       // held only while it runs.
       BlobRef& blob = waiting->second.call.with[port].as_blob();

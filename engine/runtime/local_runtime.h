@@ -186,6 +186,8 @@ class LocalRuntime final : public Runtime {
 
   std::multimap<int64_t, std::function<void()>> timers_;  // by monotonic_us
   std::optional<JobRecord> adopted_up_to_;
+  Status unreadable_;   // what the first claim met, when it cannot be waited out
+  bool ready_ = false;  // start() has ended well
   bool adopting_ = false;
   // Jobs that ended while a read of the store or an adoption was under way, which may show them
   // unfinished.

@@ -59,7 +59,13 @@ Status LocalRuntime::start() {
   started_ = true;
   const TimeMs now = wall_clock_ms();
   update_capacity(now);
-  if (core_->stats().accepted > 0) adopt_more(options_.jobs_resident_max);
+  if (core_->stats().accepted > 0) {
+    adopt_more(options_.jobs_resident_max);
+    // A store whose unfinished jobs cannot be read is refused before anybody is told of readiness.
+    while (adopting_ && !adopted_up_to_) writer_->wait_and_drain();
+    RETURN_IF_ERROR(unreadable_);
+  }
+  ready_ = true;
   after(kSweepEveryMsMin, [this] { sweep(); });
   // Said at once, and not by the first job that is refused.
   if (!store_->has_space() || !has_room(kSpaceLeastBytes)) watch_space();
@@ -80,7 +86,14 @@ void LocalRuntime::adopt_more(int64_t room) {
       adopting_ = false;
       if (!claimed->ok()) {
         end_stored_read();
-        log_event(LogLevel::kError, "store.claim_failed", {{"error", claimed->status().message()}});
+        const Status& status = claimed->status();
+        if (status.code() == Code::kCorrupt || status.number() == errors::kStoreVersion) {
+          // To go on without jobs that were acknowledged would be to lose them without a word.
+          if (ready_) end_on_failed_store(status);
+          unreadable_ = status;
+          return;
+        }
+        log_event(LogLevel::kError, "store.claim_failed", {{"error", status.message()}});
         after(kRetryLoadMs, [this, room] { adopt_more(room); });
         return;
       }

@@ -150,5 +150,7 @@ class Runtime {
 // `blobs` and `data`. E120: an address of another kind. [any]
 Result<std::string> store_path(const std::string& store, const std::string& data);
 Result<std::string> blobs_path(const std::string& blobs, const std::string& data);
+// E125: there are blobs, but the database that named them is gone. [main]
+Status check_not_lost(const std::string& database, const std::string& blobs);
 
 }  // namespace millrace

@@ -22,13 +22,8 @@ constexpr int kLogBytesKept = 8 << 20;
 constexpr int kLogOverdue = 16;
 constexpr int kBusyMs = 5'000;
 constexpr int kRestartWaitMs = 50;
+constexpr int kFlawsShown = 3;
 constexpr int kCacheKib = 16 << 10;  // of the writer's page cache
-
-void print_and_exit(const std::string& message) {
-  log_event(LogLevel::kError, "store.failed",
-            {{"code", error_code(errors::kStoreFailed)}, {"error", message}});
-  _exit(kExitStoreFailed);
-}
 
 // Creates the directory and those above it that are missing.
 Status make_directory(const std::string& path) {
@@ -59,6 +54,12 @@ Status sync_log(const std::string& path) {
 }
 
 }  // namespace
+
+void end_on_failed_store(const Status& status) {
+  log_event(LogLevel::kError, "store.failed",
+            {{"code", error_code(status.number())}, {"error", status.message()}});
+  _exit(kExitStoreFailed);
+}
 
 SqliteStore::SqliteStore(const SqliteOptions& options)
     : options_(options), reserve_(options.path + ".reserve", options.reserve_bytes) {}
@@ -216,6 +217,22 @@ Result<bool> SqliteStore::names_blob(const Digest& digest) {
 
 Result<std::vector<Digest>> SqliteStore::blobs_after(const Digest& after, int max) {
   return reads().blobs_after(after, max);
+}
+
+Status SqliteStore::check() {
+  Statement statement;
+  int code = statement.prepare(reader_, fmt::format("PRAGMA integrity_check({})", kFlawsShown));
+  std::string flaws;
+  while (code == SQLITE_OK || code == SQLITE_ROW) {
+    code = statement.step();
+    if (code == SQLITE_ROW)
+      flaws += fmt::format("{}{}", flaws.empty() ? "" : "; ", statement.bytes(0));
+  }
+  if (code != SQLITE_DONE) return reader_.status(code, "checking the store");
+  if (flaws == "ok") return {};
+  return Status::corrupt(
+      errors::kStoreCorrupt,
+      fmt::format("the store {} is damaged: {}; restore it from a backup", options_.path, flaws));
 }
 
 Result<std::vector<JobId>> SqliteStore::jobs_naming(const Digest& digest, int max) {
@@ -396,13 +413,15 @@ void SqliteStore::checkpoint_if_due() {
 }
 
 void SqliteStore::fatal(int code, const char* what) {
-  const std::string message = fmt::format(
-      "{}: {}; nothing is known of the last write, restart "
-      "resumes from the disk",
-      what, writer_.error(code));
-  if (options_.on_fatal) options_.on_fatal(message);
-  print_and_exit(message);
-  check_failed(__FILE__, __LINE__, "unreachable");
+  Status status = writer_.status(code, what);
+  if (status.code() != Code::kCorrupt) {  // a restart does not mend that, and it says what does
+    status = Status::unavailable(
+        errors::kStoreFailed,
+        fmt::format("{}: {}; nothing is known of the last write, restart resumes from the disk",
+                    what, writer_.error(code)));
+  }
+  if (options_.on_fatal) options_.on_fatal(status.message());
+  end_on_failed_store(status);
 }
 
 }  // namespace millrace

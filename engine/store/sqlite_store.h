@@ -56,6 +56,8 @@ class SqliteStore final : public Store {
   Result<std::optional<std::string>> definition(const Digest& digest) override;
   Result<bool> names_blob(const Digest& digest) override;
 
+  // Looks at every page of the database and at every index. E125 with the first flaws. [reader]
+  Status check();
   // For a check of the whole store, page by page: at most `max` digests that records name, each
   // once, ascending, after `after` (zero: from the first); and who names one. [reader]
   Result<std::vector<Digest>> blobs_after(const Digest& after, int max);
@@ -122,6 +124,9 @@ class SqliteStore final : public Store {
       job_refs_, add_ref_, drop_ref_, drop_refs_, add_label_, drop_labels_, delete_job_,
       add_tombstone_, expired_, drop_tombstones_, add_definition_;
 };
+
+// Says why and ends the process with exit code 5, to resume from the disk or be mended. [any]
+[[noreturn]] void end_on_failed_store(const Status& status);
 
 // Opens or creates the store, takes its lock, replays and empties its log. [main]
 // E120: cannot create or open it, or its file system is remote; E121: another process holds it;

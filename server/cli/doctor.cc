@@ -29,6 +29,7 @@ constexpr uint64_t kFreeBytesWanted = uint64_t{1} << 30;
 constexpr uint64_t kDescriptorsWanted = 4096;
 constexpr uint64_t kCatalogueBudgetBytes = 1 << 20;
 constexpr int kBlobsPerPage = 1024;
+constexpr int kJobsPerPage = 500;
 constexpr int kJobsNamed = 5;                         // per blob
 constexpr TimeMs kClockEarliest = 1'735'689'600'000;  // 2025: this program is younger
 constexpr DurationMs kClockSlack = 60'000;            // between a job's time and ours
@@ -240,6 +241,29 @@ void check_blobs(SqliteStore* store, const std::string& directory, Report* repor
   if (broken > 0) report->note(fmt::format("{} of {} blobs are missing or altered", broken, seen));
 }
 
+// Every page of the database, and every record.
+bool check_records(SqliteStore* store, Report* report) {
+  report->progress("checking the store");
+  if (const Status status = store->check(); !status.ok()) {
+    report->bad(status);
+    return false;
+  }
+  uint64_t seen = 0;
+  std::string cursor;
+  do {
+    const auto page = store->list({}, cursor, kJobsPerPage);
+    if (!page.ok()) {
+      report->bad(page.status());
+      return false;
+    }
+    seen += page->jobs.size();
+    cursor = page->next;
+    report->progress(fmt::format("{} jobs", seen));
+  } while (!cursor.empty());
+  report->good(fmt::format("{} jobs", seen));
+  return true;
+}
+
 void check_newest_job(SqliteStore* store, Report* report) {
   const auto newest = store->list({}, "", 1);
   if (!newest.ok()) {
@@ -269,6 +293,12 @@ void check_store(const Config& config, Report* report) {
   }
   if (blobs.ok()) check_part("blobs", *blobs, errors::kBlobWrite);
   if (!path.ok()) return;
+  if (blobs.ok()) {
+    if (const Status lost = check_not_lost(*path, *blobs); !lost.ok()) {
+      report->bad(lost);
+      return;
+    }
+  }
   if (!exists(*path)) {
     if (directory_of(*path) != config.data) {
       check_part("store", directory_of(*path), errors::kStoreOpen);
@@ -287,6 +317,7 @@ void check_store(const Config& config, Report* report) {
     report->bad(store.status());
   } else {
     report->good("store " + *path);
+    if (!check_records(store->get(), report)) return;
     check_newest_job(store->get(), report);
     if (blobs.ok()) check_blobs(store->get(), *blobs, report);
   }

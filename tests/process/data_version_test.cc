@@ -12,33 +12,14 @@
 #include <fstream>
 
 #include "engine/base/digest.h"
-#include "tests/http/child.h"
+#include "tests/process/frozen_data.h"
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
 
 namespace millrace {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr off_t kVersionAt = 60;  // user_version in the header of a SQLite file, big-endian
-
-bool tar(const std::vector<std::string>& arguments) {
-  std::vector<std::string> all = {"/bin/tar"};
-  all.insert(all.end(), arguments.begin(), arguments.end());
-  test::Child child(all);
-  return child.wait() == 0;
-}
-
-// Everything that `then` said is said by `now`, which may say more.
-bool still_says(const Value& now, const Value& then) {
-  if (then.kind() != Value::Kind::kMap) return now == then;
-  if (now.kind() != Value::Kind::kMap) return false;
-  return std::all_of(then.as_map().begin(), then.as_map().end(), [&now](const auto& entry) {
-    const Value* same = now.find(entry.first);
-    return same != nullptr && still_says(*same, entry.second);
-  });
-}
 
 class DataVersion : public testing::Test {
  protected:
@@ -54,15 +35,9 @@ class DataVersion : public testing::Test {
   void TearDown() override { remove_tree(directory_); }
 
   void thaw() {
-    ASSERT_TRUE(tar({"-xzf", std::string(MILLRACE_SOURCE) + "/tests/process/frozen/v1.tar.gz", "-C",
-                     directory_}));
-    auto jobs = parse_json(file_text(directory_ + "/jobs.json"));
-    ASSERT_TRUE(jobs.ok() && jobs->find("jobs") != nullptr);
-    for (const Value& job : jobs->find("jobs")->as_list()) {
-      const std::string& state = job.find("state")->as_string();
-      const bool at_rest = state != "queued" && state != "running";
-      (at_rest ? at_rest_ : unfinished_).push_back(job);
-    }
+    FrozenData frozen = thaw_data(directory_);
+    at_rest_ = std::move(frozen.at_rest);
+    unfinished_ = std::move(frozen.unfinished);
   }
   static std::string id_of(const Value& job) { return job.find("id")->as_string(); }
   static void expect_said_again(uint16_t port, const Value& job) {
@@ -113,7 +88,7 @@ class DataVersion : public testing::Test {
 };
 
 TEST_F(DataVersion, FirstFormatIsTakenUpWhereItWasLeft) {
-  ASSERT_NO_FATAL_FAILURE(thaw());
+  thaw();
   ASSERT_EQ(at_rest_.size(), 4u);
   ASSERT_EQ(unfinished_.size(), 2u);
   std::vector<std::string> states;
@@ -152,7 +127,7 @@ TEST_F(DataVersion, FirstFormatIsTakenUpWhereItWasLeft) {
 }
 
 TEST_F(DataVersion, OtherOnesAreRefusedUntouched) {
-  ASSERT_NO_FATAL_FAILURE(thaw());
+  thaw();
   { EXPECT_EQ(ServerProcess(settings_).stop(), 0); }  // the log is in the file now
   set_version(2);
   expect_refused("E122", {database_, "has version 2", "start the version that wrote it"});
