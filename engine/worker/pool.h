@@ -91,6 +91,7 @@ class WorkerPool final : public Workers {
   void check_held(WorkerLink& link, WorkerLink::Held& held, int64_t now_us);
   void report(WorkerLink::Held& held, StepOutcome outcome, int64_t run_us);
   void kill_link(WorkerLink& link);
+  void kill_now(WorkerLink& link);
   static int64_t next_check_of(WorkerLink& link, WorkerLink::Held& held, int64_t now_us);
   uint32_t wanted(Crew which) const;
   void retire_if_done(WorkerLink& link);

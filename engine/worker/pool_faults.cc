@@ -122,7 +122,7 @@ void WorkerPool::on_template(int64_t now_us) {
         }
         link->pid = event.pid;
         link->pidfd = event.pidfd;
-        if (link->state == WorkerLink::State::kClosing) link->kill_now();
+        if (link->state == WorkerLink::State::kClosing) kill_now(*link);
         break;
       case Kind::kForkFailed:
         if (link != nullptr) {
@@ -164,8 +164,16 @@ void WorkerPool::close_link(WorkerLink& link, const std::string& words) {
   }
   link.state = WorkerLink::State::kClosing;
   link.close_socket();
-  link.kill_now();
+  kill_now(link);
   changed_ = true;
+}
+
+// A pidfd is lost when descriptors are used up at the moment it comes; the worker's parent needs
+// none. One that does not even take the request has to go, and its workers go with it.
+void WorkerPool::kill_now(WorkerLink& link) {
+  link.kill_now();
+  const bool no_handle = link.pid > 0 && link.pidfd < 0;
+  if (no_handle && template_.running() && !template_.kill_worker(link.id)) template_.kill_it();
 }
 
 StepOutcome WorkerPool::death_outcome(const WorkerLink& link, const WorkerLink::Held& held,
@@ -300,7 +308,7 @@ void WorkerPool::report(WorkerLink::Held& held, StepOutcome outcome, int64_t run
 
 // No call goes there any more; what it said before is still heard, and its end resolves the rest.
 void WorkerPool::kill_link(WorkerLink& link) {
-  link.kill_now();
+  kill_now(link);
   link.state = WorkerLink::State::kClosing;
   changed_ = true;
 }

@@ -163,6 +163,15 @@ bool TemplateLink::fork_worker(uint64_t worker, uint8_t lane, uint64_t memory_by
   return send_packet(socket_, packet, descriptors, 2);
 }
 
+bool TemplateLink::kill_worker(uint64_t worker) {
+  if (socket_ < 0) return false;
+  std::string packet;
+  FrameWriter frame(&packet);
+  frame.begin(FrameKind::kKill, worker);
+  frame.end();
+  return send_packet(socket_, packet, nullptr, 0);
+}
+
 void TemplateLink::on_frame(const Frame& frame, const int* descriptors, int count,
                             std::vector<Event>* events) {
   FrameReader reader = frame.reader();

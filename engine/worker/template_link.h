@@ -47,6 +47,8 @@ class TemplateLink {
 
   // Asks for a worker; kForked or kForkFailed follows. False: the template cannot take it now.
   bool fork_worker(uint64_t worker, uint8_t lane, uint64_t memory_bytes_max, int socket, int slab);
+  // Kills a worker that there is no pidfd of. False: as above.
+  bool kill_worker(uint64_t worker);
   // Reads what it said. kDied comes once, after everything else it said.
   void receive(std::vector<Event>* events);
   // Kills it; kDied follows.

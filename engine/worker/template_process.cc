@@ -109,7 +109,9 @@ class TemplateProcess {
     int descriptors[2] = {-1, -1}, count = 0;
     FrameCutter cutter(buffer_, receive(descriptors, &count));
     Frame frame;
-    if (!cutter.next(&frame) || frame.kind != FrameKind::kFork || count != 2) _exit(1);
+    if (!cutter.next(&frame)) _exit(1);
+    if (frame.kind == FrameKind::kKill && count == 0) return kill_worker(frame.ticket);
+    if (frame.kind != FrameKind::kFork || count != 2) _exit(1);
     FrameReader reader = frame.reader();
     WorkerStart start;
     start.lane = static_cast<Lane>(reader.u8());
@@ -124,6 +126,13 @@ class TemplateProcess {
     close(start.socket);
     close(start.slab);
     report_forked(frame.ticket, pid > 0 ? pid : -error);
+  }
+
+  // Only of one that was not reaped: its pid is its own as long.
+  void kill_worker(uint64_t ticket) {
+    for (const auto& [pid, worker] : children_) {
+      if (worker == ticket) kill(pid, SIGKILL);
+    }
   }
 
   [[noreturn]] void become_worker(const WorkerStart& start, pid_t parent) {

@@ -40,6 +40,7 @@
 //   first kFork    ticket: the server's name for the worker · u8 lane · u64 memory_bytes_max; with
 //   two
 //            descriptors, the worker's socket and its slab
+//   kKill    ticket: the worker that is to end now; nothing when it has
 // template -> server
 //   kOpening text file: is about to be opened (if this is the last word, that file killed the
 //   process) kLoaded  u8 last · text: a part of the declarations as JSON kForked  ticket · i32 pid
@@ -71,7 +72,8 @@ enum class FrameKind : uint8_t {
   kOpening,
   kLoaded,
   kForked,
-  kExited
+  kExited,
+  kKill
 };
 
 enum class PieceWhere : uint8_t { kAbsent, kInline, kSlab, kPath };

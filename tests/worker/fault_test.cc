@@ -1,6 +1,7 @@
 // Goal: whatever a step does costs one attempt of that step, and the pool goes on.
 // Method: the test plugin crashes, hangs, floods and lies, beside calls that must not notice.
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <fstream>
 
@@ -75,6 +76,26 @@ TEST(Fault, StepsThatNeverEndAreKilledAtTheirTimeout) {
       EXPECT_LT(monotonic_us() - began_us, 2'000'000);
       EXPECT_EQ(t.wait(behind).kind, Kind::kSucceeded);
     }
+  }
+}
+
+// What it costs to have no descriptor left just when the handle of a worker comes.
+TEST(Fault, StepsAreKilledAlsoWhenTheHandleOfTheirWorkerWasLost) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  WorkerFixture t(WorkerFixture::faulty());
+  t.workers->flush();  // asks for the workers
+  rlimit none = before;
+  none.rlim_cur = 3;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  for (const char* step : {"fault", "fault_io"}) {
+    StepCall call = t.fault("hang", 0, {}, step);
+    call.timeout_ms = 150;
+    EXPECT_EQ(t.wait(t.start(std::move(call)), 5'000'000).kind, Kind::kTimeout) << step;
+  }
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  for (const char* step : {"fault", "fault_io"}) {
+    EXPECT_EQ(t.run(t.fault("ok", 0, {}, step)).kind, Kind::kSucceeded);
   }
 }
 
