@@ -221,7 +221,11 @@ void WorkerPool::resolve(WorkerLink& link, int status, int64_t now_us) {
                          link.state == WorkerLink::State::kRetiring || !link.held().empty();
   std::string how = link.words.empty() ? how_it_died(status, link.slab().header()) : link.words;
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-  if (link.words.empty() && link.killed_by_us && killed) {
+  // Whoever hears of its end by its socket kills it as well: that alone says nothing of a step.
+  const bool overstayed = std::any_of(link.held().begin(), link.held().end(), [](const auto& held) {
+    return held.timed_out || held.stopping;
+  });
+  if (link.words.empty() && link.killed_by_us && killed && overstayed) {
     how = "killed because a step overstayed its time or would not stop";
   }
   const int culprit = culprit_of(link);

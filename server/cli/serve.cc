@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "engine/base/errors.h"
+#include "engine/base/limits.h"
 #include "engine/base/log.h"
 #include "engine/base/time.h"
 #include "server/app.h"
@@ -23,6 +24,9 @@ void report_plugins(const Runtime& runtime) {
                {"message", problem.message}});
   }
 }
+
+constexpr int64_t kDescriptorsOwn = 64;  // of store, blobs, log, loop and threads, with some room
+constexpr int64_t kConnectionsLeast = 4, kConnectionsWanted = 1000;
 
 // SIGHUP: what is broken keeps its old definition.
 void reload(Runtime* runtime, PipelineFiles* files) {
@@ -54,12 +58,31 @@ int load_at_start(Runtime* runtime, PipelineFiles* files) {
   return kExitDone;
 }
 
+// How many connections there may be so that, whatever their clients do, descriptors are left for
+// the store, the blobs and new workers: without those the server could only end. Each has one
+// descriptor, and one more while it brings a large upload.
+int connections_max(const Config& config) {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return kConnectionsMax;
+  const auto all = static_cast<int64_t>(std::min<rlim_t>(files.rlim_cur, 1 << 20));
+  const int64_t own = kDescriptorsOwn + 2 * (int64_t{config.workers_cpu} + config.workers_io);
+  const int64_t most = std::clamp<int64_t>((all - own) / 2, kConnectionsLeast, kConnectionsMax);
+  if (most < kConnectionsWanted) {
+    log_event(LogLevel::kWarning, "server.few_descriptors",
+              {{"limit", all},
+               {"connections_max", most},
+               {"hint", "allow more open files (ulimit -n, LimitNOFILE)"}});
+  }
+  return static_cast<int>(most);
+}
+
 int serve_with(const Config& config, Runtime* runtime, std::string token) {
   PipelineFiles files(config.pipelines);
   if (const int code = load_at_start(runtime, &files); code != kExitDone) return code;
   App app(runtime, &config, std::move(token));
   LoopOptions options;
   options.drain_ms = config.drain_ms;
+  options.http.connections_max = connections_max(config);
   ServerLoop loop(runtime, &app, options);
   loop.on_reload = [runtime, &files] { reload(runtime, &files); };
   if (const Status status = loop.listen(config.listen); !status.ok()) {
@@ -82,7 +105,7 @@ int serve_with(const Config& config, Runtime* runtime, std::string token) {
 
 }  // namespace
 
-// Each connection has a descriptor, a large upload one more; shells give a process a thousand.
+// Shells give a process a thousand.
 static void raise_descriptor_limit() {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
