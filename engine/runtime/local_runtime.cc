@@ -14,6 +14,7 @@
 namespace millrace {
 namespace {
 
+constexpr int64_t kClockStepMs = 1000;  // less is what a clock that is kept right does
 constexpr DurationMs kBlobGraceMsMin = 600'000;
 
 void watch(int poll_fd, int fd) {
@@ -192,6 +193,7 @@ Status LocalRuntime::open_parts() {
 void LocalRuntime::pump() {
   ON_THREAD(kLoop);
   const TimeMs now = wall_clock_ms();
+  look_at_clock(now);
   collect_arrivals(now);
   run_timers();
   if (core_->next_deadline() <= now) note(Tick{now});
@@ -199,6 +201,20 @@ void LocalRuntime::pump() {
   apply_events();
   write_dirty();
   workers_->flush();
+}
+
+// The core knows the time from its events, and the wall clock says when one is due. When that was
+// set back none would be for as long: the core is told what truly passed until now, and then what
+// the clock says. Before all events of this turn, which carry the new time.
+void LocalRuntime::look_at_clock(TimeMs now) {
+  const int64_t steady_ms = monotonic_us() / 1000;
+  const TimeMs expected = wall_ms_ + (steady_ms - steady_ms_);
+  if (steady_ms_ != 0 && now < expected - kClockStepMs) {
+    log_event(LogLevel::kWarning, "clock.set_back", {{"by_ms", expected - now}});
+    events_.insert(events_.begin(), {Tick{expected}, Tick{now}});
+  }
+  wall_ms_ = now;
+  steady_ms_ = steady_ms;
 }
 
 // Everything the threads and the workers have finished becomes an event or runs its completion.

