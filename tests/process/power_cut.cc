@@ -78,11 +78,12 @@ void PowerCut::plan_death(int kind, int count) {
   __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_KILL), __ATOMIC_SEQ_CST);
 }
 
-void PowerCut::plan_failure(int kind, int count, int error, int times) {
+void PowerCut::plan_failure(int kind, int count, int error, int times, bool tear) {
   control_->kind = kind;
   control_->countdown = count;
   control_->error = error;
   control_->times = times;
+  control_->tear = tear;
   __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_FAIL), __ATOMIC_SEQ_CST);
 }
 

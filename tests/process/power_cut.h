@@ -35,9 +35,10 @@ class PowerCut {
 
   // Before a server starts: an empty journal and nothing planned.
   void begin();
-  // From now on the server dies at the `count`-th point of this kind (-1: any), or calls fail.
+  // From now on the server dies at the `count`-th point of this kind (-1: any), or so many calls
+  // fail; a write that is torn has made its first half.
   void plan_death(int kind, int count);
-  void plan_failure(int kind, int count, int error, int times);
+  void plan_failure(int kind, int count, int error, int times, bool tear = false);
   void power_off() { __atomic_store_n(&control_->dead, 1, __ATOMIC_SEQ_CST); }
   // Whether the planned deed was done; the kind, or kind + DISK_KINDS when it was behind the call.
   int fatal() const { return control_->fatal; }

@@ -23,6 +23,7 @@ struct disk_control {
   int32_t deed;
   int32_t error;  /* the errno of DISK_FAIL */
   int32_t times;  /* how many calls in a row fail */
+  int32_t tear;   /* a write that fails has written its first half */
   int32_t dead;   /* the power is off: nothing that is called from now on happens */
   int32_t server; /* pid, set by the shim */
   int32_t fatal;  /* the kind of the last deed, -1 before it; + DISK_KINDS: behind the call */

@@ -233,11 +233,19 @@ EXPORT int __openat64_2(int directory, const char* name, int flags) {
 
 /* ---- writing */
 
-static int before_write(int fd) {
-  if (!ours(fd)) return 0;
+/* Nonzero: the write is to fail with this errno, and only the first half of it to be made. */
+static int before_write(int fd, size_t* size) {
+  if (control == NULL || !ours(fd)) return 0;
   const int error = point(DISK_WRITE, 0);
-  if (error != 0) errno = error;
+  if (error != 0) *size = control->tear ? *size / 2 : 0;
   return error;
+}
+
+/* What the caller is told of a write of which `done` bytes were made. */
+static ssize_t told(ssize_t done, int error) {
+  if (error == 0) return done;
+  errno = error;
+  return -1;
 }
 
 static int is_network(int fd) {
@@ -249,7 +257,8 @@ static int is_network(int fd) {
 }
 
 EXPORT ssize_t write(int fd, const void* data, size_t size) {
-  if (control != NULL && before_write(fd) != 0) return -1;
+  const int error = before_write(fd, &size);
+  if (error != 0 && size == 0) return told(-1, error);
   const int network = is_network(fd);
   if (network) point(DISK_SEND, 0);
   const ssize_t done = ((ssize_t(*)(int, const void*, size_t))real("write"))(fd, data, size);
@@ -258,7 +267,7 @@ EXPORT ssize_t write(int fd, const void* data, size_t size) {
   } else if (control != NULL) {
     note_written(fd, data, done, -1);
   }
-  return done;
+  return told(done, error);
 }
 EXPORT ssize_t writev(int fd, const struct iovec* parts, int count) {
   const int network = is_network(fd);
@@ -269,11 +278,12 @@ EXPORT ssize_t writev(int fd, const struct iovec* parts, int count) {
   return done;
 }
 static ssize_t pwrite_any(int fd, const void* data, size_t size, off_t offset) {
-  if (control != NULL && before_write(fd) != 0) return -1;
+  const int error = before_write(fd, &size);
+  if (error != 0 && size == 0) return told(-1, error);
   const ssize_t done =
       ((ssize_t(*)(int, const void*, size_t, off_t))real("pwrite"))(fd, data, size, offset);
   if (control != NULL) note_written(fd, data, done, offset);
-  return done;
+  return told(done, error);
 }
 EXPORT ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
   return pwrite_any(fd, data, size, offset);
