@@ -10,6 +10,8 @@
 namespace millrace {
 namespace {
 
+constexpr int kFlawsShown = 3;
+
 int primary(int code) {
   return code & 0xff;
 }
@@ -45,6 +47,22 @@ Result<int64_t> SqliteConnection::number(const char* sql) {
   if (code == SQLITE_OK) code = statement.step();
   if (code != SQLITE_ROW) return status(code, sql);
   return statement.integer(0);
+}
+
+Status SqliteConnection::check(const std::string& path) {
+  Statement statement;
+  int code = statement.prepare(*this, fmt::format("PRAGMA integrity_check({})", kFlawsShown));
+  std::string flaws;
+  while (code == SQLITE_OK || code == SQLITE_ROW) {
+    code = statement.step();
+    if (code != SQLITE_ROW) break;
+    flaws += fmt::format("{}{}", flaws.empty() ? "" : "; ", statement.bytes(0));
+  }
+  if (code != SQLITE_DONE) return status(code, "checking the store");
+  if (flaws == "ok") return {};
+  return Status::corrupt(
+      errors::kStoreCorrupt,
+      fmt::format("the store {} is damaged: {}; restore it from a backup", path, flaws));
 }
 
 bool SqliteConnection::is_no_space(int code) const {

@@ -27,6 +27,8 @@ class SqliteConnection {
 
   // Runs statements that return nothing. SQLite's result code.
   int run(const char* sql);
+  // Looks at every page and at every index. E125 with the first flaws; `path` is for people.
+  Status check(const std::string& path);
   // The first column of the first row; E120, E125.
   Result<int64_t> number(const char* sql);
 

@@ -23,17 +23,6 @@ Status copy_pages(SqliteConnection* from, SqliteConnection* to) {
   return to->status(code != SQLITE_OK ? code : stepped, "copying the store");
 }
 
-Status check_pages(SqliteConnection* copy, const std::string& from) {
-  Statement check;
-  int code = check.prepare(*copy, "PRAGMA quick_check(1)");
-  if (code == SQLITE_OK) code = check.step();
-  if (code == SQLITE_ROW && check.bytes(0) == "ok") return {};
-  return Status::corrupt(
-      errors::kStoreCorrupt,
-      fmt::format("the store {} is damaged: {}; restore it from an earlier copy", from,
-                  code == SQLITE_ROW ? std::string(check.bytes(0)) : copy->error(code)));
-}
-
 }  // namespace
 
 Status copy_sqlite_store(const std::string& from, const std::string& to) {
@@ -43,7 +32,7 @@ Status copy_sqlite_store(const std::string& from, const std::string& to) {
   RETURN_IF_ERROR(prepare_schema(&source, from));
   RETURN_IF_ERROR(copy.open(to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr));
   RETURN_IF_ERROR(copy_pages(&source, &copy));
-  RETURN_IF_ERROR(check_pages(&copy, from));
+  RETURN_IF_ERROR(copy.check(from));
   return sync_directory(directory_of(to));
 }
 

@@ -22,7 +22,6 @@ constexpr int kLogBytesKept = 8 << 20;
 constexpr int kLogOverdue = 16;
 constexpr int kBusyMs = 5'000;
 constexpr int kRestartWaitMs = 50;
-constexpr int kFlawsShown = 3;
 constexpr int kCacheKib = 16 << 10;  // of the writer's page cache
 
 // Creates the directory and those above it that are missing.
@@ -220,19 +219,7 @@ Result<std::vector<Digest>> SqliteStore::blobs_after(const Digest& after, int ma
 }
 
 Status SqliteStore::check() {
-  Statement statement;
-  int code = statement.prepare(reader_, fmt::format("PRAGMA integrity_check({})", kFlawsShown));
-  std::string flaws;
-  while (code == SQLITE_OK || code == SQLITE_ROW) {
-    code = statement.step();
-    if (code == SQLITE_ROW)
-      flaws += fmt::format("{}{}", flaws.empty() ? "" : "; ", statement.bytes(0));
-  }
-  if (code != SQLITE_DONE) return reader_.status(code, "checking the store");
-  if (flaws == "ok") return {};
-  return Status::corrupt(
-      errors::kStoreCorrupt,
-      fmt::format("the store {} is damaged: {}; restore it from a backup", options_.path, flaws));
+  return reader_.check(options_.path);
 }
 
 Result<std::vector<JobId>> SqliteStore::jobs_naming(const Digest& digest, int max) {
