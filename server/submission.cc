@@ -281,6 +281,7 @@ void Submission::take(const std::vector<Field>& texts, std::vector<Field> files,
 }
 
 Status Submission::finish_json(Charge* charge) {
+  RETURN_IF_ERROR(check_marks(body_));
   auto parsed = parse_json(body_.empty() ? std::string_view("{}") : std::string_view(body_));
   if (!parsed.ok()) return parsed.status();
   body_ = std::string();
@@ -296,7 +297,7 @@ Status Submission::finish_json(Charge* charge) {
     } else if (member.kind() != Value::Kind::kMap) {
       problem(errors::kInputWrongType, fmt::format("'{}' must be an object", name), "/" + name);
     } else if (name == "inputs") {
-      given_ = std::move(member.as_map());
+      RETURN_IF_ERROR(take_inputs(std::move(member.as_map())));
     } else {
       for (const auto& [key, text] : member.as_map()) {
         if (text.kind() == Value::Kind::kString) {

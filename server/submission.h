@@ -78,9 +78,8 @@ class Submission final : public BodySink {
                   std::string_view declared);
   void check_blob(const InputDecl& input, const Type& type, const std::string& pointer,
                   const BlobRef& blob);
-  void problem(int number, std::string detail, std::string pointer) {
-    problems_.push_back({number, std::move(detail), std::move(pointer)});
-  }
+  Status take_inputs(Value::Map inputs);
+  void problem(int number, std::string detail, std::string pointer);
   const InputDecl* raw_input() const;  // the one required blob input; null: none or several
 
   std::shared_ptr<const Graph> graph_;
@@ -99,6 +98,8 @@ class Submission final : public BodySink {
   std::vector<Place> places_;
 };
 
+// E017 when the text has more values than any job holds: asked before it is read as JSON. [any]
+Status check_marks(std::string_view json);
 std::string pointer_of(std::string_view input);  // JSON pointer into the request. [any]
 
 }  // namespace millrace

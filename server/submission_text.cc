@@ -30,6 +30,12 @@ void Submission::add_text_inputs(const std::vector<Field>& fields) {
     const bool whole = !list || (texts.size() == 1 && texts[0]->starts_with("["));
     Value::List values;
     for (const std::string* text : texts) {
+      if (const Status status = check_marks(*text); !status.ok()) {
+        problem(status.number(), fmt::format("input '{}': {}", name, status.message()),
+                pointer_of(name));
+        values.clear();
+        break;
+      }
       auto value = value_from_text(whole ? type : *type.element, *text);
       if (!value.ok()) {
         problem(errors::kInputWrongType,

@@ -40,6 +40,31 @@ TEST_F(Api, FilesAreServedAndNeverLeaveTheirStore) {
   EXPECT_EQ(problem(c->get("/v1/files/other/a")), "E194");
 }
 
+// Regression: 60 MiB of JSON became three gigabytes and held the loop for a quarter of a minute,
+// and names of the client's came back, escaped, as long as they were.
+TEST_F(Api, WhatCannotBeAJobIsRefusedBeforeItCosts) {
+  start();
+  std::string many, names = "{\"inputs\":{\"a\":1", unknown = "{\"a\":1";
+  for (int i = 0; i < 200'000; i++) many += "0,";
+  for (int i = 0; i < 200; i++) {
+    names += fmt::format(",\"a{}\":1", i);
+    unknown += fmt::format(",\"{}\":1", std::string(2'000, 'u') + std::to_string(i));
+  }
+  const std::string list = "[" + many + "0]";
+  auto c = client();
+  const auto json = [&c](const std::string& body) {
+    return c->request("POST", kPlain, kJsonType, body);
+  };
+  EXPECT_EQ(problem(json("{\"inputs\":{\"text\":" + list + "}}")), "E017");
+  EXPECT_EQ(problem(c->request("POST", kPlain, kFormType, field("text", list) + "--B--\r\n")),
+            "E017");
+  EXPECT_EQ(problem(json(names + "}}")), "E009");
+  EXPECT_EQ(problem(json("{\"inputs\":{\"" + std::string(100'000, 'n') + "\":1}}")), "E009");
+  const Answer answer = json(unknown + "}");
+  EXPECT_EQ(problem(answer), "E009");
+  EXPECT_LE(answer.body.size(), 300'000u);  // a hundred problems, each cut to a kilobyte twice
+}
+
 TEST_F(Api, PipelinesAreListedShownAndNotChanged) {
   start();
   auto c = client();
