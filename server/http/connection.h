@@ -39,6 +39,8 @@ class Connection final : public ExchangeOwner {
   void check_deadline(int64_t now_us);
   // Closes it when it is between requests.
   void close_idle();
+  bool idle() const { return phase_ == Phase::kIdle && pending_.empty(); }
+  int64_t deadline_us() const { return deadline_us_; }
   void close();
 
   void send(Response response) override;

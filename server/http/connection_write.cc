@@ -302,6 +302,7 @@ void Connection::close() {
   exchange_.reset(exchange_.number + 1);
   source_.reset();
   if (!opened_) return;
+  server_->closing();
   uv_close(reinterpret_cast<uv_handle_t*>(&handle_), [](uv_handle_t* handle) {
     auto* connection = static_cast<Connection*>(handle->data);
     connection->server_->remove(connection);

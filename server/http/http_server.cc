@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 #include <ctime>
 
@@ -20,6 +21,8 @@ namespace {
 
 constexpr size_t kReadBufferBytes = 64 * 1024;
 constexpr int kBacklog = 1024;
+constexpr size_t kIdleShare =
+    64;  // of all connections so many parts; one goes when there is no room
 // Made once: it must be cheap while there is no room for anything.
 const std::string& too_many() {
   static const std::string text = [] {
@@ -143,7 +146,7 @@ void HttpServer::on_connection(uv_stream_t* listener, int status) {
 }
 
 void HttpServer::accept() {
-  if (connections_.size() >= static_cast<size_t>(options_.connections_max)) {
+  if (!make_room()) {
     refuse_connection();
     return;
   }
@@ -154,6 +157,26 @@ void HttpServer::accept() {
       !status.ok()) {
     log_event(LogLevel::kWarning, "http.accept_failed", {{"reason", status.message()}});
   }
+}
+
+// Idle connections make room for new ones, those first that have been idle for longest: nobody
+// keeps others out by holding connections and asking nothing. Several go at once, so that a flood
+// of new ones does not look through all of them for each.
+bool HttpServer::make_room() {
+  const auto most = static_cast<size_t>(options_.connections_max);
+  if (connections_.size() - closing_ < most) return true;
+  std::vector<Connection*> idle;
+  for (Connection* connection : connections_) {
+    if (connection->idle()) idle.push_back(connection);
+  }
+  const size_t count = std::min(idle.size(), 1 + most / kIdleShare);
+  const auto end = idle.begin() + static_cast<std::ptrdiff_t>(count);
+  std::nth_element(idle.begin(), end, idle.end(), [](const Connection* a, const Connection* b) {
+    return a->deadline_us() < b->deadline_us();
+  });
+  idle.erase(end, idle.end());
+  for (Connection* connection : idle) connection->close_idle();
+  return count > 0;
 }
 
 // One write that a fresh socket's buffer always takes, then the end.
@@ -202,6 +225,7 @@ void HttpServer::resume_later(Connection* connection) {
 
 void HttpServer::remove(Connection* connection) {
   connections_.erase(connection);
+  closing_--;
   if (!connections_.empty()) return;
   set_sweeping(false);
   if (on_empty) on_empty();

@@ -67,12 +67,14 @@ class HttpServer {
   size_t read_buffer_size() const { return read_buffer_.size(); }
   void flush_later(Connection* connection);
   void resume_later(Connection* connection);
+  void closing() { closing_++; }
   void remove(Connection* connection);
   std::string make_request_id();
 
  private:
   static void on_connection(uv_stream_t* listener, int status);
   void accept();
+  bool make_room();
   void refuse_connection();
   void sweep();
   void set_sweeping(bool on);
@@ -84,6 +86,7 @@ class HttpServer {
   uv_tcp_t* listener_ = nullptr;
   uv_timer_t* sweeper_ = nullptr;
   bool sweeping_ = false, retiring_ = false;
+  size_t closing_ = 0;  // of connections_: closed, not gone yet
   std::string address_;
   std::unordered_set<Connection*> connections_;
   std::vector<Connection*> dirty_, dirty_now_, resuming_, resuming_now_;

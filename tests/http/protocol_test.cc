@@ -236,14 +236,33 @@ TEST_F(Protocol, TooManyConnectionsAreToldSo) {
   options.http.connections_max = 2;
   start();
   auto a = client(), b = client();
-  EXPECT_EQ(a->get("/livez").status, 200);
-  EXPECT_EQ(b->get("/livez").status, 200);
+  a->write("GET /livez HTTP/1.1\r\n");
+  b->write(
+      "POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: "
+      "100-continue\r\n\r\n");
+  ASSERT_TRUE(b->read_until("100 Continue"));  // both are in the middle of a request by now
   auto c = client();
   const Answer answer = c->read_answer();
   EXPECT_EQ(answer.status, 503);
   EXPECT_EQ(answer.header("retry-after"), "1");
   EXPECT_NE(answer.body.find("\"E028\""), std::string::npos);
   EXPECT_EQ(answer.body.back(), '}');
+}
+
+// Regression: whoever held all connections and asked nothing kept everybody out.
+TEST_F(Protocol, IdleConnectionsMakeRoomTheOldestFirst) {
+  options.http.connections_max = 3;
+  start();
+  auto busy = client(), older = client(), newer = client();
+  busy->write("GET /livez HTTP/1.1\r\n");
+  EXPECT_EQ(older->get("/livez").status, 200);
+  EXPECT_EQ(newer->get("/livez").status, 200);
+  auto late = client();
+  EXPECT_EQ(late->get("/livez").status, 200);
+  EXPECT_TRUE(older->ends());
+  EXPECT_EQ(newer->get("/livez").status, 200);
+  busy->write("Host: localhost\r\n\r\n");
+  EXPECT_EQ(busy->read_answer().status, 200);
 }
 
 TEST_F(Protocol, ABodyWaitsForRoomInTheBudgetAndGoesOn) {
