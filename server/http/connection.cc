@@ -93,6 +93,9 @@ const llhttp_settings_t& Connection::settings() {
       c->exchange_.request.append_value({at, size});
       return 0;
     };
+    s.on_chunk_header = [](llhttp_t* p) {
+      return static_cast<Connection*>(p->data)->chunk_of(p->content_length);
+    };
     s.on_body = [](llhttp_t* p, const char* at, size_t size) {
       return static_cast<Connection*>(p->data)->body_data(at, size);
     };
@@ -376,6 +379,15 @@ size_t Connection::consume_body(const char* data, size_t size) {
     }
   }
   return used == 0 ? size : used;
+}
+
+// A chunk that says it is too long is not waited for.
+int Connection::chunk_of(uint64_t size) {
+  const uint64_t most = exchange_.body_bytes_max;
+  if (sent_ || size <= most - std::min(most, body_bytes_)) return 0;
+  refusal_ = Status::invalid(errors::kBodyTooLarge,
+                             fmt::format("the body is longer than the {} bytes taken here", most));
+  return HPE_USER;
 }
 
 int Connection::body_data(const char* at, size_t size) {

@@ -39,6 +39,13 @@ class Connection final : public ExchangeOwner {
   void check_deadline(int64_t now_us);
   // Closes it when it is between requests.
   void close_idle();
+  // Bytes of a body under way that are charged to the budget.
+  uint64_t held_bytes() const {
+    return phase_ == Phase::kBody && !sent_ ? exchange_.charge.size() : 0;
+  }
+  // How many more it would take, when it has waited for room for so long.
+  uint64_t wanted_bytes(int64_t now_us, int64_t waited_us) const;
+  void give_way();  // refuses the request under way, for others
   bool idle() const { return phase_ == Phase::kIdle && pending_.empty(); }
   int64_t deadline_us() const { return deadline_us_; }
   void close();
@@ -72,6 +79,7 @@ class Connection final : public ExchangeOwner {
   void on_end();
   void expire(const char* what);
   bool peer_gone() const;
+  int chunk_of(uint64_t size);
   int body_data(const char* at, size_t size);
   static const llhttp_settings_t& settings();
 

@@ -17,6 +17,17 @@ void Connection::stall() {
   server_->resume_later(this);  // tried again in every turn of the loop, and at each sweep
 }
 
+uint64_t Connection::wanted_bytes(int64_t now_us, int64_t waited_us) const {
+  return stalled_ && sink_ready() && now_us - stalled_since_us_ >= waited_us ? pending_.size() : 0;
+}
+
+void Connection::give_way() {
+  refuse(
+      Status::busy(errors::kOutOfMemoryBudget,
+                   "the server's byte budget is used up, and smaller requests wait for what this "
+                   "one held; try again"));
+}
+
 void Connection::expire(const char* what) {
   if (sent_ || phase_ == Phase::kIdle) {
     close();

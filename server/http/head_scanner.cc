@@ -71,6 +71,12 @@ bool HeadScanner::step(char c) {
         at_ = At::kValue;
       }
       break;
+    case At::kRequestLine:
+      if (c == ' ' && last_ == ' ') {
+        error_ = "the request line has two spaces in a row";
+        return false;
+      }
+      break;
     default:
       break;
   }

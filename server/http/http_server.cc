@@ -21,6 +21,8 @@ namespace {
 
 constexpr size_t kReadBufferBytes = 64 * 1024;
 constexpr int kBacklog = 1024;
+constexpr uint64_t kSmallBodyBytes = 128 * 1024;
+constexpr int kPatienceShare = 8;  // of stall_ms so many parts; one is what small bodies wait
 constexpr size_t kIdleShare =
     64;  // of all connections so many parts; one goes when there is no room
 // Made once: it must be cheap while there is no room for anything.
@@ -201,6 +203,10 @@ bool HttpServer::turn() {
   }
   dirty_now_.clear();
   resuming_now_.swap(resuming_);
+  // Small bodies first, or large ones that wait would take the room that was made for those.
+  std::stable_partition(resuming_now_.begin(), resuming_now_.end(), [this](Connection* connection) {
+    return connections_.contains(connection) && connection->held_bytes() <= kSmallBodyBytes;
+  });
   bool moved = false;
   for (Connection* connection : resuming_now_) {
     if (!connections_.contains(connection)) continue;
@@ -264,7 +270,31 @@ void HttpServer::set_sweeping(bool on) {
 void HttpServer::sweep() {
   const int64_t now_us = monotonic_us();
   const std::vector<Connection*> all(connections_.begin(), connections_.end());
+  make_way(all, now_us);
   for (Connection* connection : all) connection->check_deadline(now_us);
+}
+
+// Bodies that hold much of the byte budget give way to small ones that have waited for room, the
+// largest first: nobody keeps others out by sending the beginnings of large requests.
+void HttpServer::make_way(const std::vector<Connection*>& all, int64_t now_us) {
+  uint64_t wanted = 0;
+  std::vector<Connection*> large;
+  for (Connection* connection : all) {
+    if (connection->held_bytes() > kSmallBodyBytes) {
+      large.push_back(connection);
+    } else {
+      wanted += connection->wanted_bytes(now_us, options_.stall_ms * 1000 / kPatienceShare);
+    }
+  }
+  if (wanted == 0) return;
+  std::sort(large.begin(), large.end(), [](const Connection* a, const Connection* b) {
+    return a->held_bytes() > b->held_bytes();
+  });
+  for (Connection* connection : large) {
+    if (wanted == 0) return;
+    wanted -= std::min(wanted, connection->held_bytes());
+    connection->give_way();
+  }
 }
 
 std::string_view HttpServer::date_line() {

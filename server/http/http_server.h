@@ -77,6 +77,7 @@ class HttpServer {
   bool make_room();
   void refuse_connection();
   void sweep();
+  void make_way(const std::vector<Connection*>& all, int64_t now_us);
   void set_sweeping(bool on);
 
   uv_loop_t* loop_;

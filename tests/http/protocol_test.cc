@@ -127,6 +127,7 @@ TEST_F(Protocol, GarbageIsRefused) {
   EXPECT_EQ(refused("\x16\x03\x01\x02 TLS hello\r\n\r\n"), 400);
   EXPECT_EQ(refused("GET /livez HTTP/2.0\r\nHost: localhost\r\n\r\n"), 400);
   EXPECT_EQ(refused("GET  HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
+  EXPECT_EQ(refused("GET  /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
   EXPECT_EQ(refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 400);
 }
 
@@ -183,6 +184,9 @@ TEST_F(Protocol, OversizedBodiesAreRefusedBeforeTheyAreRead) {
   EXPECT_EQ(
       refused("POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n"),
       413);
+  EXPECT_EQ(refused("POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+                    "chunked\r\n\r\n3\r\nabc\r\nffffffffffffffff\r\n"),
+            413);
   std::string chunked =
       "POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (int i = 0; i < 50; i++) chunked += "20000\r\n" + std::string(0x20000, 'c') + "\r\n";
@@ -288,6 +292,25 @@ TEST_F(Protocol, ABodyThatFindsNoRoomIsToldToComeAgain) {
   EXPECT_EQ(answer.status, 503);
   EXPECT_NE(answer.body.find("\"E016\""), std::string::npos);
   EXPECT_EQ(runtime->budget()->used_bytes(), 0u);
+}
+
+// Regression: a few beginnings of large bodies, brought slowly, held the whole budget; everybody
+// else waited and was told to come again.
+TEST_F(Protocol, ALargeBodyUnderWayGivesWayToSmallOnes) {
+  runtime = std::make_unique<FakeRuntime>(1'000'000);
+  options.http.stall_ms = 1600;
+  start();
+  auto large = client();
+  large->write(
+      "POST /v1/pipelines/plain/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+      "application/json\r\nContent-Length: 3000000\r\n\r\n" +
+      std::string(950'000, ' '));
+  while (runtime->budget()->used_bytes() != 950'000) std::this_thread::yield();
+  EXPECT_EQ(client()->request("POST", "/v1/blobs", "", std::string(100'000, 's')).status, 201);
+  const Answer answer = large->read_answer();
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_NE(answer.body.find("\"E016\""), std::string::npos);
+  EXPECT_TRUE(large->ends());
 }
 
 // Regression: after the end of what a client sends nothing was read any more, and a reset that
