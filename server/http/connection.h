@@ -45,6 +45,7 @@ class Connection final : public ExchangeOwner {
   }
   // How many more it would take, when it has waited for room for so long.
   uint64_t wanted_bytes(int64_t now_us, int64_t waited_us) const;
+  void turn_away(const Status& problem) { refuse(problem); }  // before its first request
   void give_way();  // refuses the request under way, for others
   bool idle() const { return phase_ == Phase::kIdle && pending_.empty(); }
   int64_t deadline_us() const { return deadline_us_; }

@@ -21,6 +21,8 @@ namespace {
 
 constexpr size_t kReadBufferBytes = 64 * 1024;
 constexpr int kBacklog = 1024;
+constexpr size_t kTurnedAwayMax = 32;  // at once, of those who are heard out
+constexpr char kTooMany[] = "the server has as many connections as it takes; try again later";
 constexpr uint64_t kSmallBodyBytes = 128 * 1024;
 constexpr int kPatienceShare = 8;  // of stall_ms so many parts; one is what small bodies wait
 constexpr size_t kIdleShare =
@@ -28,9 +30,7 @@ constexpr size_t kIdleShare =
 // Made once: it must be cheap while there is no room for anything.
 const std::string& too_many() {
   static const std::string text = [] {
-    const Response problem = problem_response(
-        Status::busy(errors::kTooManyConnections,
-                     "the server has as many connections as it takes; try again later"));
+    const Response problem = problem_response(Status::busy(errors::kTooManyConnections, kTooMany));
     return fmt::format(
         "HTTP/1.1 503 Service Unavailable\r\n{}Connection: close\r\nContent-Length: {}\r\n\r\n{}",
         problem.head, problem.body.size(), problem.body);
@@ -148,7 +148,9 @@ void HttpServer::on_connection(uv_stream_t* listener, int status) {
 }
 
 void HttpServer::accept() {
-  if (!make_room()) {
+  const bool room = make_room();
+  const auto most = static_cast<size_t>(options_.connections_max);
+  if (!room && connections_.size() - closing_ >= most + kTurnedAwayMax) {
     refuse_connection();
     return;
   }
@@ -158,7 +160,9 @@ void HttpServer::accept() {
   if (const Status status = connection->open(reinterpret_cast<uv_stream_t*>(listener_));
       !status.ok()) {
     log_event(LogLevel::kWarning, "http.accept_failed", {{"reason", status.message()}});
+    return;
   }
+  if (!room) connection->turn_away(Status::busy(errors::kTooManyConnections, kTooMany));
 }
 
 // Idle connections make room for new ones, those first that have been idle for longest: nobody
@@ -181,7 +185,8 @@ bool HttpServer::make_room() {
   return count > 0;
 }
 
-// One write that a fresh socket's buffer always takes, then the end.
+// One write that a fresh socket's buffer always takes, then the end. Who has sent a request already
+// may see a reset instead.
 void HttpServer::refuse_connection() {
   auto* handle = new uv_tcp_t;
   CHECK(uv_tcp_init(loop_, handle) == 0);

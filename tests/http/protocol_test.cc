@@ -251,6 +251,13 @@ TEST_F(Protocol, TooManyConnectionsAreToldSo) {
   EXPECT_EQ(answer.header("retry-after"), "1");
   EXPECT_NE(answer.body.find("\"E028\""), std::string::npos);
   EXPECT_EQ(answer.body.back(), '}');
+  EXPECT_TRUE(c->ends());
+  // Regression: who had sent a request by then saw a reset, not this answer.
+  auto d = client();
+  d->write("POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" +
+           std::string(100'000, 'd'));
+  EXPECT_EQ(d->read_answer().status, 503);
+  EXPECT_TRUE(d->ends());
 }
 
 // Regression: whoever held all connections and asked nothing kept everybody out.
