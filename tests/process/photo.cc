@@ -33,6 +33,34 @@ void append_chunk(const std::string& type, const std::string& data, std::string*
   append_u32(crc32_of(type + data), out);
 }
 
+// A zlib stream (RFC 1950) of `count` zeros, at least one: a literal, then copies of it, 258 a
+// time.
+std::string deflated_zeros(uint64_t count) {
+  std::string out("\x78\x9c", 2);
+  uint32_t bits = 0;
+  int used = 0;
+  const auto put = [&](uint32_t value, int width) {  // most significant bit first, as codes are
+    for (int i = width - 1; i >= 0; i--) {
+      bits |= (value >> i & 1) << used++;
+      if (used < 8) continue;
+      out += static_cast<char>(bits);
+      bits = 0;
+      used = 0;
+    }
+  };
+  put(0b110, 3);  // the last block, with the fixed codes
+  uint64_t left = count;
+  for (; left % 258 != 0; left--) put(0x30, 8);
+  if (left == count) {
+    for (int i = 0; i < 258; i++, left--) put(0x30, 8);
+  }
+  for (; left > 0; left -= 258) put(0b11000101 << 5, 13);  // length 258, distance 1
+  put(0, 7);
+  while (used != 0) put(0, 1);
+  append_u32(static_cast<uint32_t>(count % 65521) << 16 | 1, &out);  // Adler-32 of zeros
+  return out;
+}
+
 }  // namespace
 
 std::string make_photo(int number) {
@@ -74,6 +102,21 @@ std::string make_announced_png(uint32_t width, uint32_t height) {
   header += std::string("\x08\x02\0\0\0", 5);  // 8 bits, RGB
   append_chunk("IHDR", header, &out);
   append_chunk("IDAT", std::string("\x78\x9c\x03\0\0\0\0\x01", 8), &out);  // nothing, deflated
+  append_chunk("IEND", "", &out);
+  return out;
+}
+
+std::string make_png_bomb(const std::string& chunk, uint64_t zeros) {
+  constexpr uint32_t kSide = 8;
+  constexpr uint64_t kPixelBytes = kSide * (1 + kSide * 3);  // each row behind its filter
+  std::string out("\x89PNG\r\n\x1a\n", 8), header;
+  append_u32(kSide, &header);
+  append_u32(kSide, &header);
+  header += std::string("\x08\x02\0\0\0", 5);
+  append_chunk("IHDR", header, &out);
+  if (chunk != "IDAT")
+    append_chunk(chunk, std::string("name\0\0", 6) + deflated_zeros(zeros), &out);
+  append_chunk("IDAT", deflated_zeros(chunk == "IDAT" ? zeros : kPixelBytes), &out);
   append_chunk("IEND", "", &out);
   return out;
 }
