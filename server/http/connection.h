@@ -85,6 +85,7 @@ class Connection final : public ExchangeOwner {
   static const llhttp_settings_t& settings();
 
   // writing: connection_write.cc
+  void charge_answer(Response* response);
   void write_head(const Response& response, const std::string& length);
   void mark_dirty();
   BodySource::Got next_piece();

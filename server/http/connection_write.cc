@@ -2,9 +2,11 @@
 #include <fmt/core.h>
 
 #include "engine/base/check.h"
+#include "engine/base/errors.h"
 #include "engine/base/time.h"
 #include "server/http/connection.h"
 #include "server/http/http_server.h"
+#include "server/http/problem.h"
 
 namespace millrace {
 namespace {
@@ -53,9 +55,23 @@ void Connection::write_head(const Response& response, const std::string& length)
   out += "\r\n";
 }
 
+// A large answer counts as memory until it has been sent: many that nobody reads would be more than
+// there is. Not that to a request that changed something: it was carried out.
+void Connection::charge_answer(Response* response) {
+  exchange_.charge.clear();
+  const size_t size = response->body.size();
+  if (exchange_.request.method != Method::kGet || size <= kKeptBufferBytes) return;
+  if (exchange_.charge.try_add(size)) return;
+  *response = problem_response(Status::busy(
+      errors::kOutOfMemoryBudget,
+      fmt::format("the answer has {} bytes, and the server's byte budget is used up; try again",
+                  size)));
+}
+
 void Connection::send(Response response) {
   CHECK(!sent_);
   if (phase_ == Phase::kClosed) return;
+  charge_answer(&response);
   sent_ = true;
   stalled_ = false;
   status_ = response.status;
@@ -80,7 +96,6 @@ void Connection::send(Response response) {
     }
   }
   exchange_.sink.reset();
-  exchange_.charge.clear();
   mark_dirty();
   if (!pending_.empty()) server_->resume_later(this);
 }
@@ -274,6 +289,7 @@ void Connection::linger() {
   }
   phase_ = Phase::kLingering;
   exchange_.number++;
+  exchange_.charge.clear();
   pending_.clear();
   deadline_us_ = monotonic_us() + server_->options().linger_ms * 1000;
   if (!shut_) {

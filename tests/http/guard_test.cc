@@ -65,6 +65,26 @@ TEST_F(Api, WhatCannotBeAJobIsRefusedBeforeItCosts) {
   EXPECT_LE(answer.body.size(), 300'000u);  // a hundred problems, each cut to a kilobyte twice
 }
 
+// Regression: answers that nobody read were memory that nothing counted.
+TEST_F(Api, ALargeAnswerIsChargedToTheBudget) {
+  runtime = std::make_unique<FakeRuntime>(1 << 20);
+  start();
+  for (int i = 0; i < 100; i++) EXPECT_EQ(submit_plain("", std::string(1000, 'a')).status, 202);
+  auto c = client();
+  const uint64_t before = runtime->budget()->used_bytes();
+  const Answer page = c->get("/v1/jobs?limit=100");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_GT(page.body.size(), 64u * 1024);
+  EXPECT_EQ(c->get("/livez").status, 200);
+  EXPECT_EQ(runtime->budget()->used_bytes(), before);
+  const uint64_t others = (1 << 20) - before - 1000;
+  ASSERT_TRUE(runtime->budget()->try_charge(others));
+  EXPECT_EQ(problem(c->get("/v1/jobs?limit=100")), "E016");
+  EXPECT_EQ(c->get("/v1/jobs?limit=10").status, 200);
+  runtime->budget()->release(others);
+  EXPECT_EQ(c->get("/v1/jobs?limit=100").status, 200);
+}
+
 TEST_F(Api, PipelinesAreListedShownAndNotChanged) {
   start();
   auto c = client();
