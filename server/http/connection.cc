@@ -358,8 +358,7 @@ size_t Connection::consume_body(const char* data, size_t size) {
   }
   wire_bytes_ += used;
   // Framing, and what belongs to the next request, is not kept as part of this body.
-  if (!discard)
-    exchange_.charge.give_back(size - std::min<uint64_t>(size, body_bytes_ - content_before));
+  exchange_.charge.give_back(size - std::min<uint64_t>(size, body_bytes_ - content_before));
   if (error != HPE_OK && error != HPE_PAUSED) {
     refuse(refusal_.ok() ? malformed(fmt::format("the request's body does not parse: {}",
                                                  parser_reason(parser_)))

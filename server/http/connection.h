@@ -80,12 +80,14 @@ class Connection final : public ExchangeOwner {
   void on_end();
   void expire(const char* what);
   bool peer_gone() const;
+  bool body_cut_short() const;
   int chunk_of(uint64_t size);
   int body_data(const char* at, size_t size);
   static const llhttp_settings_t& settings();
 
   // writing: connection_write.cc
   void charge_answer(Response* response);
+  void release_answer();
   void write_head(const Response& response, const std::string& length);
   void mark_dirty();
   BodySource::Got next_piece();
@@ -124,6 +126,7 @@ class Connection final : public ExchangeOwner {
   Bytes out_bytes_;
   std::unique_ptr<BodySource> source_;
   uint64_t source_left_ = 0;
+  uint64_t answer_bytes_ = 0;  // taken from the server's room for answers
   std::string writing_text_;
   Bytes writing_bytes_;
   uv_write_t write_{};

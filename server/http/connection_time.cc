@@ -1,5 +1,6 @@
 // What takes too long, or waits: the clock's half of Connection.
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include "engine/base/errors.h"
 #include "engine/base/time.h"
@@ -55,6 +56,10 @@ void Connection::check_deadline(int64_t now_us) {
     return;
   }
   if (stalled_) {
+    if (body_cut_short()) {
+      close();
+      return;
+    }
     server_->resume_later(this);
     if (now_us - stalled_since_us_ > options.stall_ms * 1000) {
       stalled_ = false;
@@ -77,6 +82,19 @@ void Connection::check_deadline(int64_t now_us) {
   }
   expire(phase_ == Phase::kBody ? "the body came too slowly"
                                 : "the request's head came too slowly");
+}
+
+// Nothing is read while a body waits for room: what has come is all there will be, and too little.
+bool Connection::body_cut_short() const {
+  uv_os_fd_t fd = -1;
+  if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&handle_), &fd) != 0) return false;
+  pollfd state{fd, POLLRDHUP, 0};
+  if (::poll(&state, 1, 0) <= 0) return false;
+  if ((state.revents & (POLLERR | POLLHUP)) != 0) return true;
+  int unread = 0;
+  if (exchange_.request.chunked || ::ioctl(fd, FIONREAD, &unread) != 0) return false;
+  return body_bytes_ + pending_.size() + static_cast<uint64_t>(unread) <
+         exchange_.request.content_length;
 }
 
 // Nothing is read while an answer is awaited and more has come, or all has: a reset goes unnoticed

@@ -58,14 +58,22 @@ void Connection::write_head(const Response& response, const std::string& length)
 // A large answer counts as memory until it has been sent: many that nobody reads would be more than
 // there is. Not that to a request that changed something: it was carried out.
 void Connection::charge_answer(Response* response) {
-  exchange_.charge.clear();
   const size_t size = response->body.size();
   if (exchange_.request.method != Method::kGet || size <= kKeptBufferBytes) return;
-  if (exchange_.charge.try_add(size)) return;
+  if (server_->take_answer(size)) {
+    answer_bytes_ = size;
+    return;
+  }
   *response = problem_response(Status::busy(
       errors::kOutOfMemoryBudget,
-      fmt::format("the answer has {} bytes, and the server's byte budget is used up; try again",
-                  size)));
+      fmt::format(
+          "the answer has {} bytes, and others that were not read yet leave no room for it; "
+          "try again",
+          size)));
+}
+
+void Connection::release_answer() {
+  server_->release_answer(std::exchange(answer_bytes_, 0));
 }
 
 void Connection::send(Response response) {
@@ -96,6 +104,7 @@ void Connection::send(Response response) {
     }
   }
   exchange_.sink.reset();
+  exchange_.charge.clear();
   mark_dirty();
   if (!pending_.empty()) server_->resume_later(this);
 }
@@ -242,6 +251,7 @@ void Connection::on_written(int status) {
 }
 
 void Connection::written_all() {
+  release_answer();
   if (streaming_) {
     if (exchange_.on_drained) exchange_.on_drained();
     return;
@@ -289,7 +299,6 @@ void Connection::linger() {
   }
   phase_ = Phase::kLingering;
   exchange_.number++;
-  exchange_.charge.clear();
   pending_.clear();
   deadline_us_ = monotonic_us() + server_->options().linger_ms * 1000;
   if (!shut_) {
@@ -316,6 +325,7 @@ void Connection::close() {
     server_->handler().finished(exchange_, sent_ ? status_ : 499);  // 499: the client went away
   }
   exchange_.reset(exchange_.number + 1);
+  release_answer();
   source_.reset();
   if (!opened_) return;
   server_->closing();

@@ -21,6 +21,7 @@ namespace {
 
 constexpr size_t kReadBufferBytes = 64 * 1024;
 constexpr int kBacklog = 1024;
+constexpr uint64_t kAnswersShare = 4;  // of the byte budget so many parts; one for large answers
 constexpr size_t kTurnedAwayMax = 32;  // at once, of those who are heard out
 constexpr char kTooMany[] = "the server has as many connections as it takes; try again later";
 constexpr uint64_t kSmallBodyBytes = 128 * 1024;
@@ -220,6 +221,14 @@ bool HttpServer::turn() {
   }
   resuming_now_.clear();
   return moved || !dirty_.empty();
+}
+
+bool HttpServer::take_answer(uint64_t size) {
+  const uint64_t most = budget_->limit_bytes() / kAnswersShare;
+  if (answer_bytes_ > 0 && answer_bytes_ + size > most)
+    return false;  // a single one is always sent
+  answer_bytes_ += size;
+  return true;
 }
 
 void HttpServer::flush_later(Connection* connection) {

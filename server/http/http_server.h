@@ -68,6 +68,9 @@ class HttpServer {
   void flush_later(Connection* connection);
   void resume_later(Connection* connection);
   void closing() { closing_++; }
+  // Room for large answers, apart from that for uploads: neither keeps the other out.
+  bool take_answer(uint64_t size);
+  void release_answer(uint64_t size) { answer_bytes_ -= size; }
   void remove(Connection* connection);
   std::string make_request_id();
 
@@ -87,6 +90,7 @@ class HttpServer {
   uv_tcp_t* listener_ = nullptr;
   uv_timer_t* sweeper_ = nullptr;
   bool sweeping_ = false, retiring_ = false;
+  uint64_t answer_bytes_ = 0;
   size_t closing_ = 0;  // of connections_: closed, not gone yet
   std::string address_;
   std::unordered_set<Connection*> connections_;

@@ -301,6 +301,29 @@ TEST_F(Protocol, ABodyThatFindsNoRoomIsToldToComeAgain) {
   EXPECT_EQ(runtime->budget()->used_bytes(), 0u);
 }
 
+// Regression: who left while its body waited for room kept what it held until the wait was over.
+TEST_F(Protocol, AStalledBodyWhoseClientLeftIsForgotten) {
+  runtime = std::make_unique<FakeRuntime>(100'000);
+  options.http.stall_ms = 600'000;
+  options.http.linger_ms = 100;  // the shortest time says how often is looked
+  start();
+  for (const bool reset : {false, true}) {
+    auto c = client();
+    c->write(
+        "POST /v1/pipelines/plain/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+        "application/json\r\nContent-Length: 1000000\r\n\r\n" +
+        std::string(180'000, ' '));  // the end must fit into the window behind it
+    while (runtime->budget()->used_bytes() == 0) std::this_thread::yield();
+    if (reset) c->reset();
+    c.reset();
+    const auto start_time = std::chrono::steady_clock::now();
+    while (runtime->budget()->used_bytes() != 0) {
+      ASSERT_LT(std::chrono::steady_clock::now() - start_time, std::chrono::seconds(20));
+      std::this_thread::yield();
+    }
+  }
+}
+
 // Regression: a few beginnings of large bodies, brought slowly, held the whole budget; everybody
 // else waited and was told to come again.
 TEST_F(Protocol, ALargeBodyUnderWayGivesWayToSmallOnes) {
