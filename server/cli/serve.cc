@@ -83,7 +83,6 @@ int serve_with(const Config& config, Runtime* runtime, std::string token) {
   if (const int code = load_at_start(runtime, &files); code != kExitDone) return code;
   App app(runtime, &config, std::move(token));
   LoopOptions options;
-  options.http.connections_max = connections_max();
   options.drain_ms = config.drain_ms;
   options.http.connections_max = connections_max(config);
   ServerLoop loop(runtime, &app, options);
