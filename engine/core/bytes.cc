@@ -12,6 +12,13 @@ DurationMs engine_backoff(uint32_t failures) {
   return std::min(kEngineBackoffMs << std::min<uint32_t>(failures - 1, 10), kEngineBackoffMsMax);
 }
 
+// Of an upload's bytes: whoever sent them is better told than kept waiting. What was damaged on its
+// way will not get better, and a disk that refuses again and again may not either.
+static bool is_hopeless(const Status& status, uint32_t failures_before) {
+  if (status.number() == errors::kNoSpace || status.code() == Code::kCorrupt) return true;
+  return status.number() == errors::kBlobWrite && failures_before >= kPutFailuresOfUploadMax;
+}
+
 void Core::State::add_blobs(Job& job, const Value& value) {
   if (!has_blob(value)) return;
   for_each_blob(value, [&](const BlobRef& blob) { add_blob(job, blob.content); });
@@ -90,10 +97,8 @@ void Core::State::on(const BytesDurable& event) {
     blob->content->digest = event.digest;
     blob->content->durable = true;
     count_digest(*blob);
-  } else if (!job.inputs_known &&
-             (event.status.number() == errors::kNoSpace || event.status.code() == Code::kCorrupt)) {
+  } else if (!job.inputs_known && is_hopeless(event.status, blob->failures)) {
     // Only while its record cannot be on its way: what may be accepted any moment is not refused.
-    // Bytes that were damaged on their way will not get better.
     refuse_job(job, event.status);
     return;
   } else {

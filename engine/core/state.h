@@ -28,6 +28,7 @@ namespace millrace {
 // always the job's next fact or its end carries it before.
 constexpr DurationMs kLazyWriteMs = 20;
 // Between two tries at something that the engine itself could not do.
+constexpr uint32_t kPutFailuresOfUploadMax = 2;  // waited out before a submission is refused
 constexpr DurationMs kEngineBackoffMs = 1000, kEngineBackoffMsMax = 30'000;
 constexpr DurationMs kAdoptRetryMs = 1000;
 // A step further back in its queue gives its durable bytes up: they are read again when it starts.

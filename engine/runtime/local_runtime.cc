@@ -255,6 +255,7 @@ void LocalRuntime::carry_out(Action& action) {
       if (!digest.ok()) {
         log_event(LogLevel::kWarning, "blob.put_failed", {{"error", digest.status().message()}});
         if (digest.status().number() == errors::kNoSpace) watch_space();
+        if (digest.status().number() == errors::kBlobWrite) watch_blobs();
       }
       note(std::move(event));
     });

@@ -139,6 +139,8 @@ class LocalRuntime final : public Runtime {
   void drop_orphans(std::vector<Digest> orphans);
   void watch_space();
   void poll_space();
+  void watch_blobs();
+  void poll_blobs();
   bool has_room(uint64_t bytes) const;
   void after(int64_t delay_ms, std::function<void()> work);
   void run_timers();
@@ -189,8 +191,9 @@ class LocalRuntime final : public Runtime {
   TimeMs wall_ms_ = 0;                                    // both clocks in the last turn
   int64_t steady_ms_ = 0;                                 // 0: there was none
   std::optional<JobRecord> adopted_up_to_;
-  Status unreadable_;   // what the first claim met, when it cannot be waited out
-  bool ready_ = false;  // start() has ended well
+  Status unreadable_;           // what the first claim met, when it cannot be waited out
+  bool ready_ = false;          // start() has ended well
+  bool blobs_failing_ = false;  // a put failed, and no write went well since
   bool adopting_ = false;
   // Jobs that ended while a read of the store or an adoption was under way, which may show them
   // unfinished.

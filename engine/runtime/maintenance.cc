@@ -307,6 +307,30 @@ void LocalRuntime::poll_space() {
   });
 }
 
+// A blob could not be written, for another reason than space: not ready until one can be.
+void LocalRuntime::watch_blobs() {
+  if (blobs_failing_) return;
+  blobs_failing_ = true;
+  log_event(LogLevel::kError, "blob.disk_failing", {{"code", error_code(errors::kBlobWrite)}});
+  after(kSpacePollMs, [this] { poll_blobs(); });
+}
+
+void LocalRuntime::poll_blobs() {
+  const bool asked = blob_threads_->run([this]() -> std::function<void()> {
+    const auto sink = blobs_->sink();
+    const bool written = sink->append("x").ok() && sink->finish().ok();
+    return [this, written] {
+      if (!written) {
+        after(kSpacePollMs, [this] { poll_blobs(); });
+        return;
+      }
+      blobs_failing_ = false;
+      log_event(LogLevel::kInfo, "blob.disk_works", {});
+    };
+  });
+  if (!asked) after(kSpacePollMs, [this] { poll_blobs(); });
+}
+
 // ---- timers and threads
 
 void LocalRuntime::after(int64_t delay_ms, std::function<void()> work) {
@@ -359,6 +383,7 @@ Health LocalRuntime::health() const {
   if (!started_) return {false, "starting"};
   if (draining_) return {false, "draining: no job is accepted any more"};
   if (no_space_) return {false, "the disk is full"};
+  if (blobs_failing_) return {false, "the disk refuses to be written; the log says why"};
   if (workers_->stuck()) return {false, "no worker process can be started"};
   return {true, ""};
 }

@@ -418,6 +418,7 @@ void LocalRuntime::put_blob(Bytes bytes, std::function<void(Result<Digest>)> don
   ON_THREAD(kLoop);
   const auto on_put = [this, done = std::move(done)](Result<Digest> digest) {
     if (digest.status().number() == errors::kNoSpace) watch_space();
+    if (digest.status().number() == errors::kBlobWrite) watch_blobs();
     if (digest.ok()) sweeper_->uploaded(*digest, monotonic_us() / 1000);
     done(std::move(digest));
   };

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 
 #include "engine/base/digest.h"
 #include "tests/process/photo.h"
@@ -28,6 +29,8 @@ class WriteFailure : public testing::Test {
 #endif
     directory_ = make_directory("write");
     settings_ = settings_in(directory_);
+    std::ofstream(settings_.pipelines + "/record.yaml")
+        << "pipeline: record\nsteps:\n  work: { use: noop_keyed }\n";
     std::filesystem::create_directories(settings_.data);
     power_ = std::make_unique<PowerCut>(settings_.data);
   }
@@ -49,7 +52,22 @@ class WriteFailure : public testing::Test {
     EXPECT_EQ(sha256(gray.body).text(), job.text("outputs.image.blob")) << gray.status;
   }
 
+  Reply submit(uint16_t port, int number) {
+    const std::string key = fmt::format("k{}", number);
+    const Reply reply =
+        submit_image(port, make_photo(number % 5) + key, "Idempotency-Key: " + key + "\r\n");
+    if (reply.status == 202) jobs_[key] = reply.text("id");
+    return reply;
+  }
+  void expect_all_whole(uint16_t port) const {
+    for (const auto& [key, job] : jobs_) {
+      const int number = std::atoi(key.c_str() + 1);
+      expect_whole(port, await_job(port, job), make_photo(number % 5) + key);
+    }
+  }
+
   std::string directory_;
+  std::map<std::string, std::string> jobs_;  // acknowledged, by key
   ServerSettings settings_;
   std::unique_ptr<PowerCut> power_;
 };
@@ -96,40 +114,43 @@ TEST_F(WriteFailure, OnceOrTornIsRepeatedOrSaidAndLosesNothing) {
   EXPECT_GT(went_on, 0) << "no blob's write was among them";
 }
 
-TEST_F(WriteFailure, FromNowOnIsRefusedOrEndsTheServerAndLosesNothing) {
+TEST_F(WriteFailure, FromNowOnEndsAServerWithJobsUnderWayAndLosesNone) {
   power_->begin();
   settings_.environment = power_->environment();
-  std::map<std::string, std::string> jobs;  // by key
-  const auto submit = [&jobs](uint16_t port, int number) {
-    const std::string key = fmt::format("k{}", number);
-    const Reply reply =
-        submit_image(port, make_photo(number % 5) + key, "Idempotency-Key: " + key + "\r\n");
-    if (reply.status == 202) jobs[key] = reply.text("id");
-    return reply;
-  };
   {
     ServerProcess server(settings_);
     for (int i = 0; i < 10; i++) EXPECT_EQ(submit(server.port(), i).status, 202);
-    for (const auto& [key, job] : jobs) await_job(server.port(), job);
     power_->plan_failure(-1, 1, EROFS, kAll);
-    const double began = now_seconds();
-    const Reply refused = submit(server.port(), 10);
-    std::printf("%f\n", now_seconds() - began);
-    std::printf("%s\n", refused.shown().c_str());
-    std::printf("%s\n", ask(server.port(), "GET", "/readyz").shown().c_str());
-    std::printf("%s\n", file_text(server.log()).c_str());
-    EXPECT_NE(refused.status, 202);
+    const Reply unknown = ask(server.port(), "POST", "/v1/pipelines/record/jobs");
+    EXPECT_EQ(unknown.status, 0) << unknown.shown();
     EXPECT_TRUE(eventually([&] { return !server.running(); }));
     EXPECT_EQ(server.stop(), kExitStoreFailed) << file_text(server.log());
   }
   settings_.environment.clear();
   ServerProcess server(settings_);
   EXPECT_EQ(submit(server.port(), 10).status, 202);
-  for (const auto& [key, job] : jobs) {
-    const Reply end = await_job(server.port(), job);
-    const int number = std::atoi(key.c_str() + 1);
-    expect_whole(server.port(), end, make_photo(number % 5) + key);
-  }
+  expect_all_whole(server.port());
+  EXPECT_EQ(server.stop(), 0) << file_text(server.log());
+}
+
+TEST_F(WriteFailure, FromNowOnRefusesUploadsOfAnIdleServerUntilItIsMended) {
+  power_->begin();
+  settings_.environment = power_->environment();
+  ServerProcess server(settings_);
+  for (int i = 0; i < 3; i++) EXPECT_EQ(submit(server.port(), i).status, 202);
+  expect_all_whole(server.port());
+  power_->plan_failure(-1, 1, EROFS, kAll);
+  const Reply refused = submit(server.port(), 3);
+  expect_problem(refused, 503, "E126");
+  EXPECT_NE(refused.head.find("Retry-After: "), std::string::npos) << refused.head;
+  const Reply ready = ask(server.port(), "GET", "/readyz");
+  EXPECT_EQ(ready.status, 503) << ready.shown();
+  expect_sentence(ready.body);
+  expect_all_whole(server.port());  // they are read as before
+  power_->plan_failure(-1, 1, 0, 0);
+  EXPECT_TRUE(eventually([&] { return ask(server.port(), "GET", "/readyz").status == 200; }));
+  EXPECT_EQ(submit(server.port(), 3).status, 202);
+  expect_all_whole(server.port());
   EXPECT_EQ(server.stop(), 0) << file_text(server.log());
 }
 
