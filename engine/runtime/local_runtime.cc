@@ -126,7 +126,6 @@ Status LocalRuntime::open_parts() {
   if (!database.ok()) return database.status();
   auto blob_path = blobs_path(options_.blobs, options_.data);
   if (!blob_path.ok()) return blob_path.status();
-
   // The workers first: the template process must inherit neither the store's lock nor its files.
   WorkerOptions worker_options = options_.workers;
   worker_options.budget = budget_;
