@@ -66,7 +66,7 @@ bool FrameCutter::next(Frame* frame) {
   const uint32_t kind = header.u32();
   frame->ticket = header.u64();
   if (!header.ok() || size < kHeaderBytes || size > left_ || kind == 0 ||
-      kind > static_cast<uint32_t>(FrameKind::kExited)) {
+      kind > static_cast<uint32_t>(FrameKind::kKill)) {
     malformed_ = true;
     return false;
   }

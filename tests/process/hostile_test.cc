@@ -459,16 +459,16 @@ TEST_F(Hostile, ConnectionsLeaveDescriptorsForWork) {
   ServerSettings settings = settings_in(directory_ + "/few-files");
   settings.program = program;
   ServerProcess server(settings);
-  constexpr int kTaken = kFewFiles / 2;
-  Crowd busy(server.port(), kTaken,
+  Crowd busy(server.port(), kFewFiles / 2,
              "POST /v1/blobs HTTP/1.1\r\nContent-Length: 9\r\nExpect: "
              "100-continue\r\n" +
                  std::string(kHost) + "\r\n");
   EXPECT_TRUE(eventually([&] {
     busy.look();
-    return busy.statuses() == Statuses{{100, kTaken}};
-  }));
-  Crowd late(server.port(), kTaken, "GET /livez HTTP/1.1\r\n" + std::string(kHost) + "\r\n");
+    Statuses said = busy.statuses();
+    return said[100] >= kFewFiles / 4 && said[100] + said[503] + said[0] == kFewFiles / 2;
+  })) << "some are let in, all that may be";
+  Crowd late(server.port(), kFewFiles / 4, "GET /livez HTTP/1.1\r\n" + std::string(kHost) + "\r\n");
   EXPECT_TRUE(late.outlast(kPatienceSeconds));
   EXPECT_GE(late.statuses()[503], kTurnedAway) << "the first ones are told why";
   EXPECT_LE(descriptors_of(server.pid()), kFewFiles * 3 / 4);
