@@ -6,7 +6,7 @@ namespace millrace {
 const std::vector<Route>& all_routes() {
   using M = Method;
   using B = BodyKind;
-  constexpr char kJson[] = "application/json";
+  static constexpr char kJson[] = "application/json";  // the routes point to it
   static const std::vector<Route> routes = {
       {M::kPost, "/v1/pipelines/{name}/jobs", "submitJob", "Submit a job.",
        "200 202 400 404 408 409 410 413 415 422 429 507", kJson, "Job", "label",
