@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <set>
 #include <thread>
 
@@ -25,6 +26,7 @@ class ServerFixture : public testing::Test {
     config.listen = "127.0.0.1:0";
     config.body_bytes_max = 4 << 20;
     options.signals = false;
+    std::signal(SIGPIPE, SIG_IGN);  // as the program does; clients here leave whenever they like
     if (config.stores.empty()) config.stores.push_back({"default", testing::TempDir(), ""});
     if (runtime == nullptr) runtime = std::make_unique<FakeRuntime>();
     app = std::make_unique<App>(runtime.get(), &config, token);
