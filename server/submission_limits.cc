@@ -11,9 +11,7 @@ namespace {
 
 void cut(std::string* text, size_t bytes_max) {
   if (text->size() <= bytes_max) return;
-  size_t end = bytes_max;
-  while (end > 0 && (static_cast<uint8_t>((*text)[end]) & 0xc0) == 0x80) end--;
-  text->resize(end);
+  text->resize(utf8_floor(*text, bytes_max));
   *text += "…";
 }
 
@@ -23,6 +21,7 @@ void cut(std::string* text, size_t bytes_max) {
 // more of them than its record has bytes. Each may be a value of a hundred bytes once it is read:
 // without this a body of 64 MiB would become gigabytes, and keep the loop busy for seconds.
 Status check_marks(std::string_view json) {
+  if (json.size() <= kRecordBytesMax) return {};
   size_t marks = 0;
   for (const char c : json) {
     marks += c == ',' || c == ':' || c == '[' || c == '{';

@@ -4,6 +4,7 @@
 #include "engine/base/cover.h"
 #include "engine/base/errors.h"
 #include "engine/core/state.h"
+#include "engine/pipeline/text.h"
 
 namespace millrace {
 namespace {
@@ -67,11 +68,7 @@ void remember_try(StepRecord* record, Try attempt) {
 }  // namespace
 
 std::string clip(std::string_view text, size_t bytes) {
-  if (text.size() > bytes) {
-    while (bytes > 0 && (static_cast<uint8_t>(text[bytes]) & 0xc0) == 0x80) bytes--;
-    text = text.substr(0, bytes);
-  }
-  return std::string(text);
+  return std::string(text.substr(0, utf8_floor(text, bytes)));
 }
 
 // ---- starting

@@ -86,8 +86,8 @@ struct InputArgument {  // NAME=VALUE or NAME=@FILE
 Result<InputArgument> parse_input(const std::string& argument);
 // The text of a pipeline's file. E107 with what to name instead.
 Result<std::string> read_pipeline_file(const std::string& path);
-// Makes the directory of --out; E110 when it cannot be made or written to.
-Status prepare_out_directory(const std::string& path);
+// Makes the directory that the argument `what` names; E110 when it cannot be made or written to.
+Status prepare_directory(const std::string& what, const std::string& path);
 // Writes a whole file. E110.
 Status write_output_file(const std::string& path, std::string_view content);
 

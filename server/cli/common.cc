@@ -59,7 +59,7 @@ Result<std::string> read_pipeline_file(const std::string& path) {
       text.status().message() + "; name a pipeline's file, such as pipelines/grayscale.yaml");
 }
 
-Status prepare_out_directory(const std::string& path) {
+Status prepare_directory(const std::string& what, const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   // What is there already and is no directory is no error to everyone.
@@ -70,7 +70,7 @@ Status prepare_out_directory(const std::string& path) {
   if (!error) return {};
   return Status::unavailable(
       errors::kOutputUnwritable,
-      fmt::format("--out: cannot write into '{}': {}", path, error.message()));
+      fmt::format("{}: cannot write into '{}': {}", what, path, error.message()));
 }
 
 Status write_output_file(const std::string& path, std::string_view content) {

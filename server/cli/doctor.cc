@@ -18,6 +18,7 @@
 #include "engine/blob/file_blob_store.h"
 #include "engine/store/sqlite_store.h"
 #include "engine/worker/sandbox_probe.h"
+#include "server/cli/broken_blob.h"
 #include "server/cli/cli.h"
 #include "server/pipeline_files.h"
 #include "server/runtime_setup.h"
@@ -30,7 +31,6 @@ constexpr uint64_t kDescriptorsWanted = 4096;
 constexpr uint64_t kCatalogueBudgetBytes = 1 << 20;
 constexpr int kBlobsPerPage = 1024;
 constexpr int kJobsPerPage = 500;
-constexpr int kJobsNamed = 5;                         // per blob
 constexpr TimeMs kClockEarliest = 1'735'689'600'000;  // 2025: this program is younger
 constexpr DurationMs kClockSlack = 60'000;            // between a job's time and ours
 
@@ -191,14 +191,6 @@ void check_plugins(const Config& config, Report* report) {
 
 // ---- the store and its blobs
 
-std::string jobs_text(SqliteStore* store, const Digest& digest) {
-  const auto jobs = store->jobs_naming(digest, kJobsNamed + 1);
-  if (!jobs.ok()) return jobs.status().message();
-  std::string out = jobs->size() == 1 ? "job" : "jobs";
-  for (size_t i = 0; i < jobs->size() && i < kJobsNamed; i++) out += " " + (*jobs)[i].text();
-  return jobs->size() > kJobsNamed ? out + " and more" : out;
-}
-
 // Each blob that a record names is read and hashed once, in the order of digests: what has been
 // seen need not be remembered.
 void check_blobs(SqliteStore* store, const std::string& directory, Report* report) {
@@ -225,12 +217,7 @@ void check_blobs(SqliteStore* store, const std::string& directory, Report* repor
       seen++;
       if (!status.ok()) {
         broken++;
-        const bool gone = status.number() == errors::kBlobUnknown;
-        report->bad(fmt::format(
-            "{}: {}; named by {}", error_code(gone ? errors::kBlobMissing : status.number()),
-            gone ? fmt::format("the blob {} is missing from {}", digest.text(), directory)
-                 : status.message(),
-            jobs_text(store, digest)));
+        report->bad(broken_blob_text(store, directory, digest, status));
       }
       report->progress(fmt::format("{} blobs", seen));
     }

@@ -9,11 +9,11 @@
 #include <filesystem>
 
 #include "engine/base/errors.h"
-#include "engine/base/limits.h"
 #include "engine/base/log.h"
 #include "engine/blob/file_blob_store.h"
 #include "engine/store/sqlite_copy.h"
 #include "engine/store/sqlite_store.h"
+#include "server/cli/broken_blob.h"
 #include "server/cli/cli.h"
 #include "server/runtime_setup.h"
 
@@ -21,18 +21,11 @@ namespace millrace {
 namespace {
 
 constexpr int kBlobsPerPage = 1024;
-constexpr int kJobsNamed = 5;  // per blob
 
 Status prepare_target(const std::string& path) {
+  RETURN_IF_ERROR(prepare_directory("DIR", path));
   std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error || access(path.c_str(), W_OK | X_OK) != 0) {
-    if (!error) error.assign(errno, std::system_category());
-    return Status::unavailable(errors::kOutputUnwritable,
-                               fmt::format("cannot write into '{}': {}", path, error.message()));
-  }
-  const bool empty = std::filesystem::is_empty(path, error);
-  if (empty && !error) return {};
+  if (std::filesystem::is_empty(path, error) && !error) return {};
   return Status::invalid(errors::kUsageWrong,
                          fmt::format("'{}' is not empty; name a directory that is new", path));
 }
@@ -42,22 +35,13 @@ struct Exported {
   uint64_t blobs = 0, bytes = 0, broken = 0;
 };
 
-void report_broken(SqliteStore* copy, const Digest& digest, const Status& why, Exported* done) {
-  done->broken++;
-  const bool gone = why.number() == errors::kBlobUnknown;
-  const auto jobs = copy->jobs_naming(digest, kJobsNamed);
-  std::string names;
-  for (size_t i = 0; jobs.ok() && i < jobs->size(); i++) names += " " + (*jobs)[i].text();
-  print_error(fmt::format(
-      "error {}: {}; named by{}", error_code(gone ? errors::kBlobMissing : why.number()),
-      gone ? fmt::format("the blob {} is missing, unless its job was deleted meanwhile",
-                         digest.text())
-           : why.message(),
-      names));
-}
-
 // Stops at the first blob that cannot be written: the next ones could not either.
-Status copy_blobs(SqliteStore* copy, FileBlobStore* from, FileBlobStore* to, Exported* done) {
+Status copy_blobs(SqliteStore* copy, const std::string& from_directory,
+                  const std::string& to_directory, Exported* done) {
+  auto from = FileBlobStore::open(from_directory);
+  if (!from.ok()) return from.status();
+  auto to = FileBlobStore::open(to_directory);
+  if (!to.ok()) return to.status();
   const bool terminal = isatty(STDERR_FILENO) == 1;
   Digest last;
   for (;;) {
@@ -65,12 +49,13 @@ Status copy_blobs(SqliteStore* copy, FileBlobStore* from, FileBlobStore* to, Exp
     if (!page.ok()) return page.status();
     if (page->empty()) break;
     for (const Digest& digest : *page) {
-      const auto bytes = from->read(digest, /*verify=*/true);
+      const auto bytes = (*from)->read(digest, /*verify=*/true);
       if (!bytes.ok()) {
-        report_broken(copy, digest, bytes.status(), done);
+        done->broken++;
+        print_error("error " + broken_blob_text(copy, from_directory, digest, bytes.status()));
         continue;
       }
-      const auto put = to->put(*bytes);
+      const auto put = (*to)->put(*bytes);
       if (!put.ok()) return put.status();
       done->blobs++;
       done->bytes += bytes->size();
@@ -100,12 +85,8 @@ Result<Exported> export_all(const Config& config, const std::string& target) {
   RETURN_IF_ERROR(copy_sqlite_store(*store, options.path));
   auto copy = open_sqlite_store(options);
   if (!copy.ok()) return copy.status();
-  auto from = FileBlobStore::open(*blobs);
-  if (!from.ok()) return from.status();
-  auto to = FileBlobStore::open(*blobs_path("file:", target));
-  if (!to.ok()) return to.status();
   Exported done;
-  RETURN_IF_ERROR(copy_blobs(copy->get(), from->get(), to->get(), &done));
+  RETURN_IF_ERROR(copy_blobs(copy->get(), *blobs, *blobs_path("file:", target), &done));
   return done;
 }
 
@@ -127,7 +108,9 @@ int run_export(const ConfigArguments& arguments, const std::string& target) {
                   "from it\n",
                   target, done->blobs, static_cast<double>(done->bytes) / (1 << 20), target));
   if (done->broken == 0) return kExitDone;
-  print_error(fmt::format("{} blobs are missing in it", done->broken));
+  print_error(
+      fmt::format("{} blobs are missing in it; who deleted their jobs meanwhile needs them no more",
+                  done->broken));
   return kExitFailed;
 }
 

@@ -269,7 +269,7 @@ int fetch_output(HttpClient& client, const std::string& path, const std::string&
 
 int outputs(HttpClient& client, const std::string& path, const ClientArguments& arguments) {
   if (!arguments.out.empty()) {
-    if (const Status status = prepare_out_directory(arguments.out); !status.ok()) {
+    if (const Status status = prepare_directory("--out", arguments.out); !status.ok()) {
       print_error(status);
       return kExitUsage;
     }

@@ -243,7 +243,7 @@ int run_pipeline(const RunArguments& arguments) {
     return kExitConfig;
   }
   if (!arguments.out.empty()) {  // now, not when the job has ended and its results are lost
-    if (const Status status = prepare_out_directory(arguments.out); !status.ok()) {
+    if (const Status status = prepare_directory("--out", arguments.out); !status.ok()) {
       print_error(status);
       return kExitUsage;
     }

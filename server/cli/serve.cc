@@ -60,6 +60,14 @@ int load_at_start(Runtime* runtime, PipelineFiles* files) {
   return kExitDone;
 }
 
+// Shells give a process a thousand.
+void raise_descriptor_limit() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
 // How many connections there may be so that, whatever their clients do, descriptors are left for
 // the store, the blobs and new workers: without those the server could only end. Each has one
 // descriptor, and one more while it brings a large upload.
@@ -106,14 +114,6 @@ int serve_with(const Config& config, Runtime* runtime, std::string token) {
 }
 
 }  // namespace
-
-// Shells give a process a thousand.
-static void raise_descriptor_limit() {
-  rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = files.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &files);
-}
 
 int run_serve(const ConfigArguments& arguments) {
   Config config;
