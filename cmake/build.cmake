@@ -1,10 +1,12 @@
 # How everything is compiled, and the three ways to declare a part: a library, a plugin, a test program.
 
 # ccache takes sources with a precompiled header only when told that time stamps and macros in it may be ignored; gcc must
-# then keep the header's directives in what it preprocesses.
+# then keep the header's directives in what it preprocesses. Paths below the tree count as relative, so that a second clone
+# of the project is served from what the first one compiled.
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(launcher ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+    CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
   set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
   set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
