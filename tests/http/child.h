@@ -7,9 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <string>
 #include <vector>
+
+#include "engine/base/signals.h"
 
 extern char** environ;
 
@@ -38,7 +39,7 @@ class Child {
   }
   ~Child() {
     if (pid_ > 0 && !ended_) {
-      ::kill(pid_, SIGKILL);
+      signal_process(pid_, SIGKILL);
       wait();
     }
     ::close(err_);
@@ -47,7 +48,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  void signal(int number) { ::kill(pid_, number); }
+  void signal(int number) { signal_process(pid_, number); }
   // Reads stderr until `mark` is in it; false at its end, or when nothing comes for 30 seconds.
   bool read_until(const std::string& mark) {
     while (text.find(mark) == std::string::npos) {

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "bench/harness/receiver.h"
+#include "engine/base/signals.h"
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
 
@@ -108,7 +109,7 @@ TEST_F(Exhaustion, OfDescriptorsHarmsNoAcceptedJob) {
   // A worker that dies now is replaced all the same.
   const std::vector<pid_t> workers = workers_of(server.pid());
   ASSERT_EQ(workers.size(), 2u);
-  for (const pid_t pid : workers) ::kill(pid, SIGKILL);
+  for (const pid_t pid : workers) signal_process(pid, SIGKILL);
   const double before = tree_cpu_seconds(server.pid());
   ::poll(nullptr, 0, kLookMs);
   EXPECT_LT(tree_cpu_seconds(server.pid()) - before, kIdleCpuSeconds);

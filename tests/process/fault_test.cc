@@ -12,6 +12,7 @@
 #include <memory>
 #include <thread>
 
+#include "engine/base/signals.h"
 #include "tests/process/trial.h"
 
 namespace millrace {
@@ -131,7 +132,7 @@ TEST_F(Faults, EachCostsOneAttemptAndNobodyElseNotices) {
   over_ = true;
   other_.join();
   EXPECT_FALSE(failed_) << first_failure_;
-  EXPECT_EQ(::kill(server, 0), 0) << "it is the same process";
+  EXPECT_EQ(signal_process(server, 0), 0) << "it is the same process";
   EXPECT_EQ(ask(server_->port(), "GET", "/readyz").status, 200);
   EXPECT_EQ(server_->stop(), 0) << file_text(server_->log());
 }

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "engine/base/errors.h"
+#include "engine/base/signals.h"
 #include "tests/contract/suite_record.h"
 #include "tests/store/store_fixture.h"
 
@@ -74,7 +75,7 @@ TEST_F(SqliteOpen, ASecondProcessIsRefusedAndToldWhoHoldsTheStore) {
   EXPECT_EQ(status.number(), errors::kStoreLocked);
   EXPECT_NE(status.message().find("process " + std::to_string(child)), std::string::npos)
       << status.message();
-  ::kill(child, SIGKILL);
+  signal_process(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   EXPECT_NE(open_store(options()), nullptr);
   for (const int fd : {up[0], up[1], down[0], down[1]}) ::close(fd);
@@ -207,7 +208,7 @@ TEST_F(SqliteOpen, AKilledProcessLosesNothingItAcknowledgedAndLeavesNoLock) {
       ASSERT_EQ(::read(pipe[0], &told, sizeof told), static_cast<ssize_t>(sizeof told));
       revs[told.seed] = std::max(revs[told.seed], told.rev);
     }
-    ::kill(child, SIGKILL);
+    signal_process(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     while (::read(pipe[0], &told, sizeof told) == static_cast<ssize_t>(sizeof told)) {
       revs[told.seed] = std::max(revs[told.seed], told.rev);

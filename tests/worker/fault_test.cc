@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "engine/base/signals.h"
 #include "tests/worker/worker_fixture.h"
 
 namespace millrace {
@@ -284,7 +285,7 @@ TEST(Fault, TemplateThatDiesIsReplacedAndItsCallsRunAgain) {
     std::ifstream file("/proc/" + std::to_string(pid) + "/status");
     std::string line;
     while (std::getline(file, line)) {
-      if (line == "PPid:\t" + std::to_string(getpid())) kill(pid, SIGKILL);
+      if (line == "PPid:\t" + std::to_string(getpid())) signal_process(pid, SIGKILL);
     }
   }
   const Ticket later = t.start(t.fault("ok"));
