@@ -46,6 +46,9 @@ class Connection final : public ExchangeOwner {
   // How many more it would take, when it has waited for room for so long.
   uint64_t wanted_bytes(int64_t now_us, int64_t waited_us) const;
   void turn_away(const Status& problem) { refuse(problem); }  // before its first request
+  // Closes it for another one when it is idle in truth: with nothing unread, which may be a
+  // request. Who has had no answer yet hears `why` first, in one write that its socket takes.
+  bool step_aside(std::string_view why);
   void give_way();  // refuses the request under way, for others
   bool idle() const { return phase_ == Phase::kIdle && pending_.empty(); }
   int64_t deadline_us() const { return deadline_us_; }
@@ -83,6 +86,7 @@ class Connection final : public ExchangeOwner {
   bool body_cut_short() const;
   int chunk_of(uint64_t size);
   int body_data(const char* at, size_t size);
+  int unread_bytes() const;
   static const llhttp_settings_t& settings();
 
   // writing: connection_write.cc

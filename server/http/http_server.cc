@@ -182,8 +182,9 @@ bool HttpServer::make_room() {
     return a->deadline_us() < b->deadline_us();
   });
   idle.erase(end, idle.end());
-  for (Connection* connection : idle) connection->close_idle();
-  return count > 0;
+  bool made = false;
+  for (Connection* connection : idle) made = connection->step_aside(too_many()) || made;
+  return made;
 }
 
 // One write that a fresh socket's buffer always takes, then the end. Who has sent a request already

@@ -260,6 +260,38 @@ TEST_F(Protocol, TooManyConnectionsAreToldSo) {
   EXPECT_TRUE(d->ends());
 }
 
+// Regression: connections that had sent nothing yet, or nothing that was read yet, were closed
+// without a word to make room for others.
+TEST_F(Protocol, WhoMakesRoomBeforeItsFirstAnswerHearsWhy) {
+  constexpr int kAtOnce = 24;
+  options.http.connections_max = 4;
+  start();
+  const std::string request =
+      "POST /v1/blobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: "
+      "100-continue\r\n\r\n";
+  for (const bool connect_first : {true, false}) {
+    std::vector<std::unique_ptr<Client>> all;
+    for (int i = 0; i < kAtOnce; i++) {
+      all.push_back(client());
+      if (!connect_first) all.back()->write(request);
+    }
+    if (connect_first) {
+      runtime->call([] {});  // all that have come are accepted, or turned away
+      for (const auto& c : all) c->write(request);
+    }
+    int taken = 0, refused = 0;
+    for (const auto& c : all) {
+      ASSERT_TRUE(c->read_until("\r\n\r\n")) << "not a word";
+      taken += c->buffer().starts_with("HTTP/1.1 100 ");
+      refused += c->buffer().find("503 Service Unavailable") != std::string::npos;
+    }
+    EXPECT_EQ(taken + refused, kAtOnce);
+    if (connect_first) {
+      EXPECT_GT(taken, 0);
+    }
+  }
+}
+
 // Regression: whoever held all connections and asked nothing kept everybody out.
 TEST_F(Protocol, IdleConnectionsMakeRoomTheOldestFirst) {
   options.http.connections_max = 3;
