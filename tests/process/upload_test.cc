@@ -111,7 +111,24 @@ TEST_F(LargeUpload, ThatFillsTheDiskIs507AndLeavesNothing) {
   }
   EXPECT_NE(file_text(server.log()).find("ev=disk.full"), std::string::npos);
   EXPECT_TRUE(eventually([&] { return ask(port, "GET", "/readyz").status == 200; }));
-  EXPECT_EQ(submit_image(port, make_photo(0), "Prefer: wait=30\r\n").text("state"), "succeeded");
+  EXPECT_EQ(submit_image(port, make_photo(0), "Prefer: wait=120\r\n").text("state"), "succeeded");
+}
+
+// Regression: an object is linked to its blob, and changed its ETag whenever the same bytes came.
+TEST_F(LargeUpload, KeepsTheEtagOfItsObjectWhenItComesAgain) {
+  ServerProcess server(settings());
+  const uint16_t port = server.port();
+  const std::string photo = large_photo(1000);
+  const Reply job = submit_image(port, photo, "Prefer: wait=120\r\n");
+  ASSERT_EQ(job.text("state"), "succeeded") << job.shown();
+  const std::string object = "/v1/files/default/originals/" + job.text("id") + ".jpg";
+  const std::string etag = "\"" + sha256(photo).text() + "\"";
+  const Reply first = ask(port, "GET", object);
+  EXPECT_TRUE(first.body == photo);
+  EXPECT_NE(first.head.find("ETag: " + etag), std::string::npos) << first.head;
+  EXPECT_EQ(ask(port, "POST", "/v1/blobs", "", photo).status, 201);
+  EXPECT_EQ(submit_image(port, photo, "Prefer: wait=120\r\n").text("state"), "succeeded");
+  EXPECT_EQ(ask(port, "GET", object, "If-None-Match: " + etag + "\r\n").status, 304);
 }
 
 // A blob that a client put has its own time, whatever jobs made the same bytes and go.
