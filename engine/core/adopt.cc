@@ -157,7 +157,10 @@ void Core::State::adopt_steps(Job& job) {
            "the server died " + std::to_string(s.now.deaths) + " times while this step ran");
     } else if (s.now.retry_at > clock.wall()) {
       COVER("adopt_backoff");
-      s.retry_due = now + std::min<DurationMs>(s.now.retry_at - clock.wall(), kRetryAtMsMax);
+      // A clock that was set back meanwhile does not make the wait longer than it was.
+      const DurationMs whole =
+          s.now.tries.empty() ? kRetryAtMsMax : s.now.retry_at - s.now.tries.back().finished_at;
+      s.retry_due = now + std::min({s.now.retry_at - clock.wall(), whole, kRetryAtMsMax});
       job.move_to(step, Phase::kBackoff);
     }
   }

@@ -82,6 +82,19 @@ TEST(Life, BackoffSurvivesARestart) {
   EXPECT_EQ(t.started("a").attempt, 2u);
 }
 
+// Regression: with a clock that was set back before the restart it waited for up to a day.
+TEST(Life, ABackoffIsNotLongerAfterARestartUnderAClockThatWasSetBack) {
+  CoreFixture t("a[pure]", fixture_options(), kRetries);
+  t.submit("job1");
+  t.write_done("job1");
+  t.step_failed("a", "busy", true);
+  t.write_done("job1");
+  t.restart(-3'600'000);
+  EXPECT_EQ(t.actions(), "");
+  t.pass(1000);
+  EXPECT_EQ(t.actions(), "start a");
+}
+
 TEST(Life, AClockThatIsSetForwardTimesNothingOutAndOneSetBackStopsNothing) {
   CoreFixture t(
       "pipeline: p\ntimeout: 10m\nsteps:\n  a: { use: pure, retry: { max: 3, backoff: 1s..1s } "
