@@ -350,7 +350,7 @@ TEST_F(Protocol, AStalledBodyWhoseClientLeftIsForgotten) {
     c.reset();
     const auto start_time = std::chrono::steady_clock::now();
     while (runtime->budget()->used_bytes() != 0) {
-      ASSERT_LT(std::chrono::steady_clock::now() - start_time, std::chrono::seconds(20));
+      ASSERT_LT(std::chrono::steady_clock::now() - start_time, std::chrono::seconds(60));
       std::this_thread::yield();
     }
   }
@@ -360,7 +360,7 @@ TEST_F(Protocol, AStalledBodyWhoseClientLeftIsForgotten) {
 // else waited and was told to come again.
 TEST_F(Protocol, ALargeBodyUnderWayGivesWayToSmallOnes) {
   runtime = std::make_unique<FakeRuntime>(1'000'000);
-  options.http.stall_ms = 1600;
+  options.http.stall_ms = 8000;  // small ones wait an eighth of it
   start();
   auto large = client();
   large->write(

@@ -181,7 +181,7 @@ TEST_F(Damage, ATruncatedLogLeavesWhatIsRight) {
         EXPECT_EQ(*reply.json.find(same), *job.find(same)) << reply.shown();
       }
     }
-    const Reply fresh = submit_image(server.port(), make_photo(4), "Prefer: wait=30\r\n");
+    const Reply fresh = submit_image(server.port(), make_photo(4), "Prefer: wait=120\r\n");
     EXPECT_EQ(fresh.text("state"), "succeeded") << fresh.shown();
     EXPECT_EQ(server.stop(), 0);
   }
@@ -214,13 +214,13 @@ TEST_F(Damage, ABlobThatIsAlteredOrMissingFailsItsJobAlone) {
     EXPECT_EQ(end.text("state"), "failed") << end.shown();
     EXPECT_EQ(end.text("error.code"), "E127") << end.shown();
     expect_sentence(end.text("error.message"));
-    const Reply other = submit_image(server.port(), make_photo(4), "Prefer: wait=30\r\n");
+    const Reply other = submit_image(server.port(), make_photo(4), "Prefer: wait=120\r\n");
     EXPECT_EQ(other.text("state"), "succeeded") << other.shown();
     const Reply read = ask(server.port(), "GET", "/v1/blobs/" + digest);
     EXPECT_TRUE(read.status == 404 || read.text("code") == "E127") << read.status;
     EXPECT_EQ(ask(server.port(), "GET", "/v1/files/default/originals/" + id + ".jpg").status, 404);
     // The right bytes mend it.
-    const Reply again = submit_image(server.port(), good, "Prefer: wait=30\r\n");
+    const Reply again = submit_image(server.port(), good, "Prefer: wait=120\r\n");
     EXPECT_EQ(again.text("state"), "succeeded") << again.shown();
     EXPECT_EQ(ask(server.port(), "GET", "/v1/blobs/" + digest).body, good);
     EXPECT_EQ(server.stop(), 0);

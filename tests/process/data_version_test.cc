@@ -116,7 +116,7 @@ TEST_F(DataVersion, FirstFormatIsTakenUpWhereItWasLeft) {
       EXPECT_TRUE(still_says(*end.json.find("inputs"), *job.find("inputs"))) << end.shown();
       if (!slow) expect_pictures(server.port(), id);
     }
-    const Reply fresh = submit_image(server.port(), make_photo(3), "Prefer: wait=30\r\n");
+    const Reply fresh = submit_image(server.port(), make_photo(3), "Prefer: wait=120\r\n");
     EXPECT_EQ(fresh.text("state"), "succeeded") << fresh.shown();
     if (round == 1) {
       server.kill();

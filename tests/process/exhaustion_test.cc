@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -88,7 +89,7 @@ TEST_F(Exhaustion, OfDescriptorsHarmsNoAcceptedJob) {
   std::ofstream(settings_.pipelines + "/slow.yaml")
       << "pipeline: slow\ninputs: { callback: url }\nsteps:\n"
          "  hang: { use: fault_io, timeout: 2s, with: { how: hang }, retry: { max: 1 } }\n"
-         "  work: { use: fault, timeout: 1m, with: { how: sleep, n: 1500 },\n"
+         "  work: { use: fault, timeout: 1m, with: { how: sleep, n: 5000 },\n"
          "          retry: { max: 3, backoff: 100ms..100ms } }\n"
          "  gray: { use: noop, needs: [work] }\n"
          "  notify: { use: notify, needs: [gray], with: { url: \"${{ inputs.callback }}\", body: "
@@ -114,8 +115,9 @@ TEST_F(Exhaustion, OfDescriptorsHarmsNoAcceptedJob) {
   const double before = tree_cpu_seconds(server.pid());
   ::poll(nullptr, 0, kLookMs);
   EXPECT_LT(tree_cpu_seconds(server.pid()) - before, kIdleCpuSeconds);
-  EXPECT_NE(file_text(server.log()).find("killed by signal SIGKILL"), std::string::npos)
-      << file_text(server.log());
+  EXPECT_TRUE(eventually([&] {
+    return file_text(server.log()).find("killed by signal SIGKILL") != std::string::npos;
+  })) << file_text(server.log());
   const bool told = eventually([&] { return !receiver.deliveries().empty(); });
   EXPECT_TRUE(told) << file_text(server.log());
   ASSERT_TRUE(server.running()) << file_text(server.log());
@@ -125,7 +127,7 @@ TEST_F(Exhaustion, OfDescriptorsHarmsNoAcceptedJob) {
   const Reply end = await_job(server.port(), slow.text("id"));
   EXPECT_EQ(end.text("steps.notify.state"), "succeeded") << end.shown();
   EXPECT_EQ(end.text("error.code"), "E161") << end.shown();
-  const Reply fresh = submit_image(server.port(), make_photo(1), "Prefer: wait=30\r\n");
+  const Reply fresh = submit_image(server.port(), make_photo(1), "Prefer: wait=120\r\n");
   EXPECT_EQ(fresh.text("state"), "succeeded") << fresh.shown();
   EXPECT_EQ(server.stop(), 0) << file_text(server.log());
 }
