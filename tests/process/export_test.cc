@@ -93,7 +93,7 @@ TEST_F(Export, OfAServerAtWorkIsWhereAnotherOneGoesOn) {
   EXPECT_EQ(
       run_program({"doctor", "--set", "data=" + copy_, "--set", "pipelines=" + settings_.pipelines},
                   &said),
-      0)
+      kDoctorContent)
       << said;
   EXPECT_NE(said.find("ok    store"), std::string::npos) << said;
   EXPECT_EQ(said.find("missing"), std::string::npos) << said;

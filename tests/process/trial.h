@@ -51,4 +51,12 @@ bool eventually(const std::function<bool()>& holds, double seconds = 60);
 // The program with other arguments: its exit code; everything it says in `said`.
 int run_program(const std::vector<std::string>& arguments, std::string* said);
 
+// How `doctor` ends where nothing is wrong with the data: a program built with a sanitizer has no
+// sandbox, which doctor wants mended.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kDoctorContent = 1;
+#else
+constexpr int kDoctorContent = 0;
+#endif
+
 }  // namespace millrace
