@@ -30,6 +30,8 @@ constexpr size_t kInlineJsonBytesMax = 16 * 1024;  // above this a JSON output s
 constexpr size_t kRecordBytesMax = 128 * 1024;
 constexpr size_t kSpilledJsonBytesMax = 16 * 1024 * 1024;
 constexpr int kJsonDepthMax = 64;
+constexpr size_t kJsonKeptBytes =
+    256 * 1024;  // of a thread's buffers for reading JSON, between texts
 constexpr int kLabelsMax = 32;
 constexpr size_t kLabelKeyBytesMax = 63;
 constexpr size_t kLabelValueBytesMax = 255;
