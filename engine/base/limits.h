@@ -92,9 +92,11 @@ constexpr size_t kUrlBytesMax = 8 * 1024;
 constexpr int kMultipartPartsMax = 128;
 constexpr int kListLimitDefault = 50;
 constexpr int kListLimitMax = 1000;
+constexpr size_t kListBytesMax = 4 << 20;  // of the stored records of a page; one in any case
 
 static_assert(kInlineJsonBytesMax < kRecordBytesMax);
 static_assert(kRecordBytesMax < kCommitBytesMax);
+static_assert(2 * kRecordBytesMax < kListBytesMax);
 static_assert(kInlineBlobBytesMax < kFrameBytesMax);
 static_assert(kSpoolPieceBytes <= kSpoolBytes);
 static_assert(kStepsMax <= 64, "step sets are 64-bit masks");

@@ -171,9 +171,11 @@ Result<JobPage> SqliteReads::list(const JobFilter& filter, const std::string& cu
 
   JobPage page;
   ListCursor last;
+  size_t bytes = 0;
   while ((code = statement.step()) == SQLITE_ROW) {
     const size_t rows = page.jobs.size() + page.damaged.size();
-    if (rows == static_cast<size_t>(limit)) {
+    bytes += statement.bytes(2).size();
+    if (rows == static_cast<size_t>(limit) || (rows > 0 && bytes > kListBytesMax)) {
       page.next = cursor_text(last);
       return page;
     }

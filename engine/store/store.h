@@ -75,7 +75,8 @@ class Store {
 
   // E125, E122: see DamagedJob.
   virtual Result<std::optional<StoredJob>> read(const JobKey& key) = 0;
-  // At most `limit` jobs, the damaged ones counted. Invalid E025: the cursor is not one of ours.
+  // At most `limit` jobs, the damaged ones counted, and fewer where more would be beyond
+  // kListBytesMax; one in any case. Invalid E025: the cursor is not one of ours.
   virtual Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit) = 0;
   virtual Result<int64_t> count_unfinished() = 0;
 

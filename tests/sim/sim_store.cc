@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "engine/base/errors.h"
+#include "engine/base/limits.h"
 
 namespace millrace::sim {
 namespace {
@@ -198,8 +199,12 @@ Result<JobPage> SimStore::list(const JobFilter& filter, const std::string& curso
   std::sort(found.begin(), found.end(),
             [](const JobRecord* a, const JobRecord* b) { return place_of(*a) > place_of(*b); });
   JobPage page;
+  size_t bytes = 0;
   for (const JobRecord* record : found) {
-    if (page.jobs.size() == static_cast<size_t>(limit)) {
+    bytes += record_bytes(*record);
+    const bool full = page.jobs.size() == static_cast<size_t>(limit) ||
+                      (!page.jobs.empty() && bytes > kListBytesMax);
+    if (full) {
       page.next = cursor_after(page.jobs.back());
       break;
     }
