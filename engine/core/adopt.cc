@@ -120,6 +120,17 @@ void Core::State::on(const Adopt& event) {
   }
 }
 
+void Core::State::on(const Unreadable& event) {
+  if (jobs.contains(event.key)) return;  // what is in memory is right, and the next write mends it
+  if (event.removed) {
+    set_aside.erase(event.key);
+    stats.accepted--;
+    return;
+  }
+  if (adopting > 0 && --adopting == 0) adopt_due = kNever;
+  set_aside.insert(event.key);
+}
+
 void Core::State::adopt_steps(Job& job) {
   const TimeMs now = clock.now();
   if (job.draft.started_at != 0 && job.graph != nullptr) job.active_since = now;

@@ -63,6 +63,7 @@ struct Core::State {
   void on(const Wait& event);
   void on(const Unwait& event);
   void on(const Capacity& event);
+  void on(const Unreadable& event);
   void on(const Tick& event);
   void on(const Drain& event);
 

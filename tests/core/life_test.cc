@@ -349,5 +349,27 @@ TEST(Life, ADrainLastsUntilBytesThatCouldNotBePutAreOnDisk) {
   EXPECT_TRUE(t.core().idle());
 }
 
+// A record that cannot be read must not make all others wait for it, nor be asked for for ever.
+TEST(Life, AnUnreadableJobKeepsNobodyWaiting) {
+  CoreOptions options = fixture_options();
+  options.jobs_resident_max = 2;
+  options.accepted_in_store = 1;
+  CoreFixture t("a[pure]", options);
+  EXPECT_EQ(t.actions(), "adopt 1");
+  std::vector<Action> actions;
+  JobKey damaged;
+  damaged.bytes[3] = 7;
+  t.core().apply(Unreadable{t.now(), damaged, false}, &actions);
+  EXPECT_EQ(t.core().next_deadline(), kNever) << "nothing is to be asked for again";
+  EXPECT_EQ(t.core().stats().accepted, 1);
+  for (const std::string job : {"job1", "job2"}) {
+    t.submit(job);
+    t.write_done(job);
+    EXPECT_NE(t.actions().find("start"), std::string::npos) << job << " has room";
+  }
+  t.core().apply(Unreadable{t.now(), damaged, true}, &actions);
+  EXPECT_EQ(t.core().stats().accepted, 2);
+}
+
 }  // namespace
 }  // namespace millrace::testing
