@@ -1,7 +1,10 @@
-"""Goal: the chart renders only what Kubernetes accepts, documents what it takes, refuses what it does not, keeps secrets.
+"""Goal: the chart renders only what Kubernetes accepts, documents what it takes, refuses what it
+does not, keeps secrets.
 
-Method: helm renders a matrix of values; each object is held against the strict schemas that kubernetes-validate carries.
+Method: helm renders a matrix of values; each object is held against the strict schemas that
+kubernetes-validate carries.
 """
+
 import functools
 import itertools
 import json
@@ -13,12 +16,16 @@ from tools import CHART, PROGRAM, ROOT, main, missing, need_module, need_program
 
 SHARED = {
     "mode": "shared",
-    "shared": {"mongodb": {"existingSecret": "mongo"}, "s3": {"bucket": "pictures", "existingSecret": "s3-keys"}},
+    "shared": {
+        "mongodb": {"existingSecret": "mongo"},
+        "s3": {"bucket": "pictures", "existingSecret": "s3-keys"},
+    },
 }
 TOKEN = {"auth": {"existingSecret": "token"}}
 VERSIONS = ["1.25", "1.30", "1.37"]
 # Of other projects: checked by hand below, since the schemas know only what Kubernetes itself has.
 CUSTOM = {"ServiceMonitor", "ScaledObject"}
+HPA = "HorizontalPodAutoscaler"
 
 
 def merged(*parts):
@@ -39,7 +46,16 @@ def render_text(values):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(values)
         file.flush()
-        return run(need_program("helm"), "template", "release", CHART, "--namespace", "images", "--values", file.name)
+        return run(
+            need_program("helm"),
+            "template",
+            "release",
+            CHART,
+            "--namespace",
+            "images",
+            "--values",
+            file.name,
+        )
 
 
 class Chart(unittest.TestCase):
@@ -63,26 +79,45 @@ class Chart(unittest.TestCase):
 
     def pod(self, *parts):
         objects = self.objects(*parts)
-        return next(one for one in objects if one["kind"] in ("StatefulSet", "Deployment"))["spec"]["template"]
+        return next(one for one in objects if one["kind"] in ("StatefulSet", "Deployment"))["spec"][
+            "template"
+        ]
 
     def config(self, *parts):
         return self.one("ConfigMap", *parts)["data"]["millrace.yaml"]
 
     def matrix(self):
         modes = [TOKEN, {"auth": {"mode": "none"}}, merged(SHARED, TOKEN)]
-        modes += [merged(SHARED, TOKEN, {"autoscaling": {"kind": kind}}) for kind in ("hpa", "keda")]
+        modes += [
+            merged(SHARED, TOKEN, {"autoscaling": {"kind": kind}}) for kind in ("hpa", "keda")
+        ]
         extras = [
             {},
-            {"pipelines": {"files": {"gray.yaml": "pipeline: gray\n"}}, "webhook": {"existingSecret": "hooks"}},
-            {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-             "networkPolicy": {"from": [], "notifyPorts": []}},
-            {"pipelines": {"existingConfigMap": "mine"}, "podDisruptionBudget": {"enabled": False},
-             "networkPolicy": {"enabled": False}, "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
-             "imagePullSecrets": [{"name": "pull"}], "priorityClassName": "high", "podAnnotations": {"a": "b"},
-             "nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "k", "operator": "Exists"}],
-             "affinity": {"nodeAffinity": {}}, "serviceAccount": {"annotations": {"a": "b"}},
-             "security": {"seccompProfile": {"type": "Localhost", "localhostProfile": "millrace.json"}},
-             "embedded": {"storageClass": "fast"}},
+            {
+                "pipelines": {"files": {"gray.yaml": "pipeline: gray\n"}},
+                "webhook": {"existingSecret": "hooks"},
+            },
+            {
+                "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+                "networkPolicy": {"from": [], "notifyPorts": []},
+            },
+            {
+                "pipelines": {"existingConfigMap": "mine"},
+                "podDisruptionBudget": {"enabled": False},
+                "networkPolicy": {"enabled": False},
+                "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
+                "imagePullSecrets": [{"name": "pull"}],
+                "priorityClassName": "high",
+                "podAnnotations": {"a": "b"},
+                "nodeSelector": {"disk": "fast"},
+                "tolerations": [{"key": "k", "operator": "Exists"}],
+                "affinity": {"nodeAffinity": {}},
+                "serviceAccount": {"annotations": {"a": "b"}},
+                "security": {
+                    "seccompProfile": {"type": "Localhost", "localhostProfile": "millrace.json"}
+                },
+                "embedded": {"storageClass": "fast"},
+            },
         ]
         return list(itertools.product(modes, extras))
 
@@ -128,7 +163,9 @@ class Chart(unittest.TestCase):
             spec = self.pod(*parts)["spec"]
             self.assertTrue(spec["securityContext"]["runAsNonRoot"])
             self.assertGreater(spec["securityContext"]["runAsUser"], 0)
-            self.assertIn(spec["securityContext"]["seccompProfile"]["type"], ("RuntimeDefault", "Localhost"))
+            self.assertIn(
+                spec["securityContext"]["seccompProfile"]["type"], ("RuntimeDefault", "Localhost")
+            )
             self.assertFalse(spec["automountServiceAccountToken"])
             self.assertNotIn("shareProcessNamespace", spec)
             for container in spec["containers"]:
@@ -151,13 +188,21 @@ class Chart(unittest.TestCase):
                 self.assertNotEqual(one["kind"], "Secret")
                 if one["kind"] == "ConfigMap":
                     self.assertNotRegex(json.dumps(one), r"mongodb(\+srv)?://|AWS_|whsec_|Bearer")
-        for bad in ({"auth": {"token": "x"}}, {"config": {"auth": {"token": "env:X"}}}, {"config": {"store": "mongodb://u:p@h/d"}},
-                    {"config": {"webhook": {"secret": "whsec_x"}}}, {"shared": {"mongodb": {"uri": "mongodb://h/d"}}},
-                    {"shared": {"s3": {"endpoint": "http://u:p@h?x=1"}}}, {"shared": {"s3": {"secretAccessKey": "x"}}}):
+        for bad in (
+            {"auth": {"token": "x"}},
+            {"config": {"auth": {"token": "env:X"}}},
+            {"config": {"store": "mongodb://u:p@h/d"}},
+            {"config": {"webhook": {"secret": "whsec_x"}}},
+            {"shared": {"mongodb": {"uri": "mongodb://h/d"}}},
+            {"shared": {"s3": {"endpoint": "http://u:p@h?x=1"}}},
+            {"shared": {"s3": {"secretAccessKey": "x"}}},
+        ):
             self.assertNotEqual(render(TOKEN, SHARED, bad).returncode, 0, bad)
 
     def test_a_change_of_configuration_or_pipelines_rolls_the_pods(self):
-        files = lambda text, roll=True: {"pipelines": {"files": {"gray.yaml": text}, "rollOnChange": roll}}
+        files = lambda text, roll=True: {
+            "pipelines": {"files": {"gray.yaml": text}, "rollOnChange": roll}
+        }
         annotations = lambda *parts: self.pod(TOKEN, *parts)["metadata"]["annotations"]
         self.assertNotEqual(annotations(files("a")), annotations(files("b")))
         self.assertEqual(annotations(files("a", False)), annotations(files("b", False)))
@@ -170,36 +215,84 @@ class Chart(unittest.TestCase):
         self.assertNotIn("blobs", self.yaml.safe_load(self.config(TOKEN)))
 
     def test_shared_keeps_nothing_in_the_pod(self):
-        config = self.yaml.safe_load(self.config(SHARED, TOKEN, {"shared": {"s3": {
-            "prefix": "/a/b/", "endpoint": "http://s3:9000", "pathStyle": True, "publicUrl": "https://cdn/x"}}}))
+        config = self.yaml.safe_load(
+            self.config(
+                SHARED,
+                TOKEN,
+                {
+                    "shared": {
+                        "s3": {
+                            "prefix": "/a/b/",
+                            "endpoint": "http://s3:9000",
+                            "pathStyle": True,
+                            "publicUrl": "https://cdn/x",
+                        }
+                    }
+                },
+            )
+        )
         query = "?endpoint=http://s3:9000&region=us-east-1&path_style=true"
         self.assertEqual(config["blobs"], "s3://pictures/a/b/blobs" + query)
         self.assertEqual(config["stores"]["default"]["url"], "s3://pictures/a/b/objects" + query)
         self.assertEqual(config["stores"]["default"]["public_url"], "https://cdn/x")
-        environment = {one["name"]: one["valueFrom"]["secretKeyRef"]["name"]
-                       for one in self.pod(SHARED, TOKEN)["spec"]["containers"][0]["env"]}
+        environment = {
+            one["name"]: one["valueFrom"]["secretKeyRef"]["name"]
+            for one in self.pod(SHARED, TOKEN)["spec"]["containers"][0]["env"]
+        }
         self.assertEqual(environment["MILLRACE_STORE"], "mongo")
         self.assertEqual(environment["AWS_SECRET_ACCESS_KEY"], "s3-keys")
 
     def test_the_autoscaler_alone_sets_the_replicas(self):
         for kind in ("hpa", "keda"):
-            parts = (SHARED, TOKEN, {"autoscaling": {"kind": kind, "minReplicas": 3, "backlogSeconds": 1.5}})
+            parts = (
+                SHARED,
+                TOKEN,
+                {"autoscaling": {"kind": kind, "minReplicas": 3, "backlogSeconds": 1.5}},
+            )
             self.assertNotIn("replicas", self.one("Deployment", *parts)["spec"])
-        hpa = self.one("HorizontalPodAutoscaler", SHARED, TOKEN, {"autoscaling": {"kind": "hpa", "backlogSeconds": 1.5}})
-        self.assertEqual(hpa["spec"]["metrics"][0]["pods"]["target"], {"type": "AverageValue", "averageValue": "1.5"})
+        hpa = self.one(
+            "HorizontalPodAutoscaler",
+            SHARED,
+            TOKEN,
+            {"autoscaling": {"kind": "hpa", "backlogSeconds": 1.5}},
+        )
+        self.assertEqual(
+            hpa["spec"]["metrics"][0]["pods"]["target"],
+            {"type": "AverageValue", "averageValue": "1.5"},
+        )
+        resource = hpa["spec"]["metrics"][1]["resource"]
+        self.assertEqual(resource["target"], {"type": "Utilization", "averageUtilization": 50})
         keda = self.one("ScaledObject", *parts)["spec"]
         self.assertEqual(keda["minReplicaCount"], 3)
         self.assertEqual(keda["triggers"][0]["metadata"]["threshold"], "1.5")
-        self.assertIn('namespace="images",service="release-millrace"', keda["triggers"][0]["metadata"]["query"])
-        self.assertEqual(keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"], hpa["spec"]["behavior"])
+        self.assertIn(
+            'namespace="images",service="release-millrace"',
+            keda["triggers"][0]["metadata"]["query"],
+        )
+        self.assertEqual(
+            keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"], hpa["spec"]["behavior"]
+        )
+
+    def test_the_backlog_alone_may_be_followed(self):
+        for kind in ("hpa", "keda"):
+            scaling = {"autoscaling": {"kind": kind, "cpuPercent": 0}}
+            objects = self.objects(SHARED, TOKEN, scaling)
+            spec = next(one["spec"] for one in objects if one["kind"] in ("ScaledObject", HPA))
+            self.assertEqual(len(spec["metrics" if kind == "hpa" else "triggers"]), 1)
 
     def test_prometheus_is_given_the_token(self):
-        endpoint = lambda *parts: self.one("ServiceMonitor", {"serviceMonitor": {"enabled": True}}, *parts)["spec"]["endpoints"][0]
-        self.assertEqual(endpoint(TOKEN)["authorization"], {"credentials": {"name": "token", "key": "token"}})
+        endpoint = lambda *parts: self.one(
+            "ServiceMonitor", {"serviceMonitor": {"enabled": True}}, *parts
+        )["spec"]["endpoints"][0]
+        self.assertEqual(
+            endpoint(TOKEN)["authorization"], {"credentials": {"name": "token", "key": "token"}}
+        )
         self.assertNotIn("authorization", endpoint({"auth": {"mode": "none"}}))
 
     def test_nobody_may_come_in_when_nobody_is_named(self):
-        self.assertEqual(self.one("NetworkPolicy", TOKEN, {"networkPolicy": {"from": []}})["spec"]["ingress"], [])
+        self.assertEqual(
+            self.one("NetworkPolicy", TOKEN, {"networkPolicy": {"from": []}})["spec"]["ingress"], []
+        )
 
     def test_bad_values_are_refused(self):
         bad = [
@@ -213,16 +306,37 @@ class Chart(unittest.TestCase):
             (merged(TOKEN, {"config": {"listen": "0.0.0.0:1"}}), "listen"),
             (merged(TOKEN, {"config": {"limits": {"body": "64"}}}), "body"),
             (merged(TOKEN, {"security": {"user": 0}}), "user"),
-            (merged(TOKEN, {"security": {"seccompProfile": {"type": "Unconfined"}}}), "seccompProfile"),
+            (
+                merged(TOKEN, {"security": {"seccompProfile": {"type": "Unconfined"}}}),
+                "seccompProfile",
+            ),
             (merged(TOKEN, {"resources": {"limits": {"memory": "much"}}}), "memory"),
             (merged(TOKEN, {"pipelines": {"files": {"gray.txt": "x"}}}), "gray.txt"),
-            (merged(TOKEN, {"pipelines": {"files": {"a.yaml": "x"}, "existingConfigMap": "mine"}}), "give one"),
+            (
+                merged(
+                    TOKEN, {"pipelines": {"files": {"a.yaml": "x"}, "existingConfigMap": "mine"}}
+                ),
+                "give one",
+            ),
             (merged(TOKEN, {"autoscaling": {"kind": "hpa"}}), "autoscaling"),
             (merged(TOKEN, {"webhook": {"existingSecret": "w", "keys": ["a", "b", "c"]}}), "keys"),
-            (merged(TOKEN, SHARED, {"shared": {"mongodb": {"existingSecret": ""}}}), "shared.mongodb.existingSecret"),
+            (
+                merged(TOKEN, SHARED, {"shared": {"mongodb": {"existingSecret": ""}}}),
+                "shared.mongodb.existingSecret",
+            ),
             (merged(TOKEN, SHARED, {"shared": {"s3": {"bucket": ""}}}), "shared.s3.bucket"),
-            (merged(TOKEN, SHARED, {"shared": {"s3": {"existingSecret": ""}}}), "shared.s3.existingSecret"),
-            (merged(TOKEN, SHARED, {"autoscaling": {"kind": "hpa", "minReplicas": 9, "maxReplicas": 3}}), "maxReplicas"),
+            (
+                merged(TOKEN, SHARED, {"shared": {"s3": {"existingSecret": ""}}}),
+                "shared.s3.existingSecret",
+            ),
+            (
+                merged(
+                    TOKEN,
+                    SHARED,
+                    {"autoscaling": {"kind": "hpa", "minReplicas": 9, "maxReplicas": 3}},
+                ),
+                "maxReplicas",
+            ),
         ]
         for values, named in bad:
             result = render(values)
@@ -238,14 +352,18 @@ class Chart(unittest.TestCase):
                 yield name, value
 
     def test_every_value_is_documented_with_its_default_and_in_the_schema(self):
-        rows = dict(re.findall(r"^\| `([^`]+)` \| `([^|]*)` \|", (CHART / "README.md").read_text(), re.M))
+        rows = dict(
+            re.findall(r"^\| `([^`]+)` \| `([^|]*)` \|", (CHART / "README.md").read_text(), re.M)
+        )
         known = dict(self.leaves(self.values))
         for name, value in known.items():
             self.assertIn(name, rows, "a row in charts/millrace/README.md")
             self.assertEqual(self.yaml.safe_load(rows[name]), value, name)
             self.assertTrue(self.in_schema(name), name)
         for name in self.schema_leaves(self.schema):
-            if not name.startswith(("config.", "global")) and not any(one.startswith(name) for one in known):
+            if not name.startswith(("config.", "global")) and not any(
+                one.startswith(name) for one in known
+            ):
                 self.assertIn(name, rows, "in the schema, but described nowhere")
         self.assertEqual({name for name in rows if not self.in_schema(name)}, set())
 
@@ -269,13 +387,28 @@ class Chart(unittest.TestCase):
         program = {key for key, value in properties.items() if not value.get("properties")}
         chart = set(self.schema_leaves(self.schema["properties"]["config"]))
         # What the chart decides itself, what has no place in a pod.
-        own = {"listen", "data", "pipelines", "steps", "store", "blobs", "drain", "auth.token", "auth.mode", "webhook.secret",
-               "workers.isolation"}
+        own = {
+            "listen",
+            "data",
+            "pipelines",
+            "steps",
+            "store",
+            "blobs",
+            "drain",
+            "auth.token",
+            "auth.mode",
+            "webhook.secret",
+            "workers.isolation",
+        }
         self.assertEqual(program - own, chart)
 
     def test_the_chart_is_of_this_version(self):
-        version = re.search(r"project\(millrace VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
-        self.assertEqual(self.yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], version)
+        version = re.search(
+            r"project\(millrace VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text()
+        )[1]
+        self.assertEqual(
+            self.yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], version
+        )
 
 
 if __name__ == "__main__":

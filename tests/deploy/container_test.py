@@ -1,8 +1,11 @@
-"""Goal: the image has what the program needs and no more, and the program lives in a pod as the chart makes it.
+"""Goal: the image has what the program needs and no more, and the program lives in a pod as the
+chart makes it.
 
-Method: packages are held against what the binaries are linked with; the program runs with the chart's own configuration, as
-process 1 and user 10001, on a read-only file system, without capabilities, under the refusals of the default seccomp profile.
+Method: packages are held against what the binaries are linked with; the program runs with the
+chart's own configuration, as process 1 and user 10001, on a read-only file system, without
+capabilities, under the refusals of the default seccomp profile.
 """
+
 import json
 import os
 import pathlib
@@ -18,18 +21,29 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 def is_debian_12():
     release = pathlib.Path("/etc/os-release")
-    return release.exists() and 'VERSION_ID="12"' in release.read_text() and "ID=debian" in release.read_text()
+    return (
+        release.exists()
+        and 'VERSION_ID="12"' in release.read_text()
+        and "ID=debian" in release.read_text()
+    )
 
 
 class Image(unittest.TestCase):
     def runtime_packages(self):
-        text = DOCKERFILE[DOCKERFILE.rindex("FROM "):]
-        return set(re.search(r"--no-install-recommends \\\n(.*?)&&", text, re.S)[1].replace("\\", " ").split())
+        text = DOCKERFILE[DOCKERFILE.rindex("FROM ") :]
+        return set(
+            re.search(r"--no-install-recommends \\\n(.*?)&&", text, re.S)[1]
+            .replace("\\", " ")
+            .split()
+        )
 
     def packages_of(self, files):
-        # A merged /usr: packages know a file by either path. One call for all: each reads every list of files.
+        # A merged /usr: packages know a file by either path. One call for all: each reads
+        # every list of files.
         paths = {path: file for file in files for path in (file, file.removeprefix("/usr"))}
-        found = re.findall(r"^([^:\n]+):.* (/\S+)$", run("dpkg-query", "--search", *paths).stdout, re.M)
+        found = re.findall(
+            r"^([^:\n]+):.* (/\S+)$", run("dpkg-query", "--search", *paths).stdout, re.M
+        )
         self.assertEqual({paths[path] for _, path in found if path in paths}, set(files))
         return {package for package, _ in found}
 
@@ -44,12 +58,17 @@ class Image(unittest.TestCase):
             paths = dict(re.findall(r"^\s*(\S+) => (/\S+)", run("ldd", binary).stdout, re.M))
             self.assertNotIn("not found", run("ldd", binary).stdout)
             needed |= {os.path.realpath(paths[name]) for name in names if name in paths}
-        # Every machine has libc6; that Debian 12 has the others is thereby known: they are installed here.
+        # Every machine has libc6; that Debian 12 has the others is thereby known: they
+        # are installed here.
         packages = self.packages_of(needed) - {"libc6"}
         self.assertEqual(packages | {"ca-certificates"}, self.runtime_packages())
 
     def test_what_is_copied_exists_and_is_not_ignored(self):
-        let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")}
+        let_through = {
+            line[1:]
+            for line in (ROOT / ".dockerignore").read_text().split()
+            if line.startswith("!")
+        }
         for name in let_through:
             self.assertTrue((ROOT / name).exists(), name)
         for source in re.findall(r"^COPY (?!--from)(\S+) /", DOCKERFILE, re.M):
@@ -79,9 +98,22 @@ class Pod(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         yaml = need_module("yaml")
-        rendered = run(need_program("helm"), "template", "release", CHART, "--set", "auth.existingSecret=token",
-                       "--set", "webhook.existingSecret=hooks", "--set", "config.limits.pixels=100000000",
-                       "--set", "config.log.level=info", "--set", "config.pipelines\\.writable=false")
+        rendered = run(
+            need_program("helm"),
+            "template",
+            "release",
+            CHART,
+            "--set",
+            "auth.existingSecret=token",
+            "--set",
+            "webhook.existingSecret=hooks",
+            "--set",
+            "config.limits.pixels=100000000",
+            "--set",
+            "config.log.level=info",
+            "--set",
+            "config.pipelines\\.writable=false",
+        )
         objects = [one for one in yaml.safe_load_all(rendered.stdout) if one]
         config = next(one for one in objects if one["kind"] == "ConfigMap")["data"]["millrace.yaml"]
         cls.server = live.Server(config, confined=os.geteuid() == 0)
@@ -116,7 +148,9 @@ class Pod(unittest.TestCase):
         host, port = self.server.address.removeprefix("http://").split(":")
         here = [word.replace("127.0.0.1/8080", f"{host}/{port}") for word in command]
         self.assertEqual(run(*here).returncode, 0)
-        self.assertNotEqual(run(*[word.replace("/readyz", "/nowhere") for word in here]).returncode, 0)
+        self.assertNotEqual(
+            run(*[word.replace("/readyz", "/nowhere") for word in here]).returncode, 0
+        )
 
     def test_5_a_hang_up_loads_a_new_config_map(self):
         text = (ROOT / "pipelines" / "grayscale.yaml").read_text()

