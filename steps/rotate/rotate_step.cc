@@ -1,11 +1,11 @@
 // rotate: upright, turned, mirrored; of a JPEG without loss when that can be.
 #include "steps/common/icc.h"
+#include "steps/common/jpeg/jpeg_turn.h"
 #include "steps/common/picture/container.h"
 #include "steps/common/picture/picture_step.h"
 #include "steps/common/picture/rotate.h"
 #include "steps/common/step_call.h"
 #include "steps/common/vips/vips_start.h"
-#include "steps/rotate/jpeg_turn.h"
 
 namespace millrace {
 namespace {

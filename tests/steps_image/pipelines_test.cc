@@ -92,6 +92,21 @@ TEST_F(Pipelines, TheRetroPictureHasFourColours) {
   EXPECT_EQ(outputs["image.png"].size() > 33 ? int{outputs["image.png"][24]} : 0, 4) << "bits";
 }
 
+TEST_F(Pipelines, TheOptimisedPictureIsSmallerAndHasAPlaceholder) {
+  JpegStyle style;
+  style.quality = 95;
+  const std::string photo = encode_jpeg(scene(320, 240), style);
+  auto outputs = run(shipped("web_optimise"), "image=@" + write("photo.jpg", photo));
+  const bool webp = outputs.contains("image.webp");
+  const std::string& image = outputs[webp ? "image.webp" : "image.jpg"];
+  EXPECT_GT(image.size(), 0u);
+  EXPECT_LE(image.size(), photo.size());
+  EXPECT_NE(outputs["placeholder.json"].find("\""), std::string::npos);
+  EXPECT_NE(outputs["metadata.json"].find("\"media_type\":"), std::string::npos);
+  const double likeness = std::stod("0" + outputs["ssim.json"]);
+  EXPECT_GT(likeness, 0.9);
+}
+
 // What an operation may do only once (code that is written at run time, a lookup of a file) ends a
 // worker in the sandbox and nowhere else.
 TEST_F(Pipelines, EveryOperationRunsInTheSandbox) {

@@ -341,7 +341,8 @@ std::string edit_exif(ByteView block, int orientation, bool location) {
     out[entry->at + (reader.little() ? 1 : 0)] = 0;
   }
   const TiffEntry* gps = find_tag(entries, kGps);
-  if (location || gps == nullptr) return out;
+  const bool classic = block.u8(2) == 42 || block.u8(3) == 42;
+  if (location || gps == nullptr || !classic) return out;
   const uint64_t directory = reader.value(*gps);
   if (reader.directory(directory, 4096, &places, &unused)) {
     for (const TiffEntry& entry : places) {

@@ -87,8 +87,7 @@ Problem sharpen(PictureJob* job, const SharpenOptions& options, VipsPicture* pic
   if (Problem problem = to_memory(job, picture)) return problem;
   VipsPicture plain = std::move(*picture);
   if (Problem problem = premultiply(job, &plain)) return problem;
-  g_object_ref(plain.get());
-  VipsPicture mask(plain.get());
+  VipsPicture mask = plain.share();
   if (Problem problem = gauss(job, options.sigma, &mask)) return problem;
   VipsImage* both = nullptr;
   if (vips_bandjoin2(plain.get(), mask.get(), &both, nullptr)) {

@@ -104,8 +104,8 @@ Box place_box(const std::string& gravity, int width, int height, int box_width, 
 
 // Cuts the box out.
 Problem cut_box(PictureJob* job, const Box& box, VipsPicture* picture);
-// The box of this size that gravity (a place, attention or entropy) chooses: once for all frames of an
-// animation, anew for each page of another size.
+// The box of this size that gravity (a place, attention or entropy) chooses: once for all frames of
+// an animation, anew for each page of another size.
 struct ChosenBox {
   int width = 0, height = 0;  // of the picture that it was chosen in
   Box box;

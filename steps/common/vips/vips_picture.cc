@@ -43,6 +43,11 @@ VipsImage* VipsPicture::release() {
   return image;
 }
 
+VipsPicture VipsPicture::share() const {
+  if (image_ != nullptr) g_object_ref(image_);
+  return VipsPicture(image_);
+}
+
 VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) {
   VipsImage* image = nullptr;
   auto* data = const_cast<uint8_t*>(bytes.data);

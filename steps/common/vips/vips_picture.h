@@ -20,6 +20,7 @@ class VipsPicture {
   ~VipsPicture();
   VipsImage* get() const { return image_; }
   VipsImage* release();
+  VipsPicture share() const;  // another owner of the same image
 
  private:
   VipsImage* image_ = nullptr;

@@ -9,9 +9,9 @@
 
 namespace millrace {
 
-// The JPEG after `orientation` (2 to 8) was applied; no pixel changes. Empty: it cannot be done
-// without loss (the size is no multiple of its blocks where they would come to lie inside), or the
-// file is damaged.
+// The JPEG after `orientation` (1 to 8) was applied, with Huffman tables of its own; no pixel
+// changes. Empty: it cannot be done without loss (the size is no multiple of its blocks where they
+// would come to lie inside), or the file is damaged.
 std::string turn_jpeg(ByteView file, int orientation, bool progressive);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-#include "steps/rotate/jpeg_turn.h"
+#include "steps/common/jpeg/jpeg_turn.h"
 
 #include <turbojpeg.h>
 
