@@ -48,6 +48,7 @@ class ChainRun {
     if (frames && can_animate(result_->format)) return run_frames(static_cast<int>(header.pages));
     VipsPicture picture;
     if (Problem problem = page(0, &picture)) return problem;
+    if (job_->cancelled) return {};
     return finish(std::move(picture), 1, &result_->file);
   }
 
@@ -113,6 +114,8 @@ class ChainRun {
 
   // Page `number`, decoded, upright, and through all operations.
   Problem page(int number, VipsPicture* picture) {
+    // A small result of a large picture is one tile: libvips would not ask before all is decoded.
+    if (!job_->progress(0)) return {};
     if (Problem problem = open(number)) return problem;
     int orientation = job_->header.orientation;
     if (job_->header.format == ImageFormat::kTiff) {
@@ -162,9 +165,9 @@ class ChainRun {
     for (int number = 0; number < pages; ++number) {
       VipsPicture picture;
       if (Problem problem = page(number, &picture)) return problem;
+      if (job_->cancelled) return {};
       if (Problem problem = to_8_bits(job_, &picture)) return problem;
-      if (job_->cancelled || !job_->progress(static_cast<uint32_t>(number * 900 / pages)))
-        return {};
+      if (!job_->progress(static_cast<uint32_t>(number * 900 / pages))) return {};
       if (number == 0) {
         width = width_of(picture), height = height_of(picture), bands = bands_of(picture);
         if (Problem problem = check_size(*job_, width, int64_t{height} * pages)) return problem;
@@ -243,6 +246,7 @@ Problem open_picture(PictureJob* job, VipsPicture* picture) {
   vips_error_clear();
   if (Problem problem = probe(job)) return problem;
   if (Problem problem = check_kind(job->header)) return problem;
+  job->progress(0);  // who asks for the rows will see it
   VipsLoad load;
   load.strict = job->strict;
   *picture = load_vips(job->header.format, job->file, load);

@@ -40,7 +40,7 @@ int32_t run_chain_step(const mr_call* call, uint32_t first_output,
     job.strict = output.text("damaged", "refuse") != "accept";
     Problem problem = read_output(output, &chain.output);
     if (!problem) problem = make(&job, &chain);
-    if (!problem) problem = run_chain(&job, &chain, &result);
+    if (!problem && !job.cancelled) problem = run_chain(&job, &chain, &result);
     if (problem || job.cancelled) return fail_picture(job, problem);
     return finish_picture(&job, result);
   });

@@ -43,14 +43,15 @@ struct Placed {
   }
 };
 
-Problem load_mark(const PictureJob& job, VipsPicture* picture) {
+Problem load_mark(PictureJob* job, VipsPicture* picture) {
   PictureJob mark;
-  mark.call = job.call;
-  mark.file = view_of(job.call->inputs[1]);
+  mark.call = job->call;
+  mark.file = view_of(job->call->inputs[1]);
   Problem problem = open_picture(&mark, picture);
   if (!problem) problem = to_8_bits(&mark, picture);
   if (!problem) problem = to_memory(&mark, picture);
   if (!problem) problem = check_decoded(mark);
+  job->cancelled = job->cancelled || mark.cancelled;
   if (problem) problem.message = "the mark: " + problem.message;
   return problem;
 }
@@ -156,7 +157,7 @@ Problem make(const Params& params, PictureJob* job, OutputOptions*, Operation* o
     return bad_parameter(
         fmt::format("watermark: scale is {}, it must be above 0 and at most 1", mark->scale));
   }
-  if (Problem problem = load_mark(*job, &mark->picture)) return problem;
+  if (Problem problem = load_mark(job, &mark->picture)) return problem;
   operation->apply = [mark](PictureJob* at, int, VipsPicture* picture) {
     return lay_over(at, *mark, picture);
   };
