@@ -222,6 +222,10 @@ const char* fault_reason(Fault fault) {
       return "unsupported";
     case Fault::kTooLarge:
       return "too_large";
+    case Fault::kBadParameter:
+      return "bad_parameter";
+    case Fault::kDifferent:
+      return "different";
   }
   return "";
 }

@@ -29,7 +29,9 @@ enum class Fault {
   kTooManyPixels,
   kTooManyFrames,
   kUnsupported,
-  kTooLarge,  // memory ran out while decoding; never from probe_image()
+  kTooLarge,      // memory ran out while decoding; never from probe_image()
+  kBadParameter,  // of a step; never from probe_image()
+  kDifferent,     // two images that do not belong together; never from probe_image()
 };
 
 // A Fault and a sentence for a person: what, the value, the limit, what to do.

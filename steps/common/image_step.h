@@ -3,6 +3,7 @@
 // Only the plugin contract is known here.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <exception>
 
@@ -25,19 +26,69 @@ inline constexpr mr_reason kImageReasons[] = {
     {sizeof(mr_reason), "too_large", "Not enough memory for this image; send a smaller one.", 0},
 };
 
+// The reasons of steps with parameters that only the step can check.
+inline constexpr mr_reason kOperationReasons[] = {
+    kImageReasons[0],
+    kImageReasons[1],
+    kImageReasons[2],
+    kImageReasons[3],
+    kImageReasons[4],
+    kImageReasons[5],
+    kImageReasons[6],
+    {sizeof(mr_reason), "bad_parameter",
+     "A parameter, or two of them together, make no sense; the message says which and what to "
+     "write instead.",
+     0},
+};
+
 struct Ports {
   const mr_port* first = nullptr;
   uint32_t count = 0;
   constexpr Ports() = default;
   template <size_t N>
   constexpr Ports(const mr_port (&ports)[N]) : first(ports), count(N) {}  // NOLINT: from an array
+  template <size_t N>
+  constexpr Ports(const std::array<mr_port, N>& ports)  // NOLINT: from an array
+      : first(ports.data()), count(N) {}
 };
+
+struct Reasons {
+  const mr_reason* first = kImageReasons;
+  uint32_t count = sizeof kImageReasons / sizeof *kImageReasons;
+  constexpr Reasons() = default;
+  template <size_t N>
+  constexpr Reasons(const mr_reason (&reasons)[N])  // NOLINT: from an array
+      : first(reasons), count(N) {}
+};
+
+// A port in one line.
+constexpr mr_port make_port(const char* name, const char* type, const char* doc,
+                            const char* default_value = nullptr, int64_t min = 0, int64_t max = 0) {
+  return {.size = sizeof(mr_port),
+          .name = name,
+          .type = type,
+          .doc = doc,
+          .default_value = default_value,
+          .min = min,
+          .max = max};
+}
+
+// One table after the other.
+template <size_t A, size_t B>
+constexpr std::array<mr_port, A + B> join_ports(const mr_port (&first)[A],
+                                                const mr_port (&second)[B]) {
+  std::array<mr_port, A + B> ports{};
+  for (size_t i = 0; i < A; ++i) ports[i] = first[i];
+  for (size_t i = 0; i < B; ++i) ports[A + i] = second[i];
+  return ports;
+}
 
 struct ImageStep {
   const char* name;
   const char* doc;
   Ports inputs, params, outputs, results;
   int32_t (*run)(const mr_call*);
+  Reasons reasons = {};
 };
 
 // A pure step of the cpu lane, in its first version.
@@ -58,8 +109,8 @@ constexpr mr_step declare_step(const ImageStep& step) {
       .output_count = step.outputs.count,
       .results = step.results.first,
       .result_count = step.results.count,
-      .reasons = kImageReasons,
-      .reason_count = sizeof kImageReasons / sizeof *kImageReasons,
+      .reasons = step.reasons.first,
+      .reason_count = step.reasons.count,
       .settings = nullptr,
       .run = step.run,
   };

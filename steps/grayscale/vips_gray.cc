@@ -12,42 +12,11 @@ namespace {
 
 constexpr int kWebpQualityDefault = 90;
 
-// libvips' complaint as a problem; `what` is "decoded" or "encoded".
-Problem vips_problem(const Job& job, ImageFormat format, const char* what) {
-  const std::string text = take_vips_error();
-  const bool memory =
-      text.find("out of memory") != text.npos || text.find("too large") != text.npos;
-  const Fault fault = job.cancelled ? Fault::kNone : memory ? Fault::kTooLarge : Fault::kCorrupt;
-  return {fault, std::string("the ") + extension_of(format) + " image cannot be " + what + ": " +
-                     text + (memory ? "; send a smaller image" : "; send the original again")};
-}
-
-VipsImage* load(ImageFormat format, ByteView bytes, int page) {
-  VipsImage* image = nullptr;
-  auto* data = const_cast<uint8_t*>(bytes.data);
-  const size_t size = bytes.size;
-  int failed = -1;
-  switch (format) {
-    case ImageFormat::kJpeg:
-      failed = vips_jpegload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                                    VIPS_FAIL_ON_ERROR, nullptr);
-      break;
-    case ImageFormat::kPng:
-      failed = vips_pngload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                                   VIPS_FAIL_ON_ERROR, nullptr);
-      break;
-    case ImageFormat::kWebp:
-      failed = vips_webpload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                                    VIPS_FAIL_ON_ERROR, nullptr);
-      break;
-    case ImageFormat::kTiff:
-      failed = vips_tiffload_buffer(data, size, &image, "page", page, "access",
-                                    VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, nullptr);
-      break;
-    default:
-      vips_error("millrace", "no loader for this format");
-  }
-  return failed ? nullptr : image;
+// A host that said stop ends libvips' work with an error of no interest.
+Problem problem_of(const Job& job, ImageFormat format, const char* what) {
+  Problem problem = vips_problem(format, what);
+  if (job.cancelled) problem.fault = Fault::kNone;
+  return problem;
 }
 
 // How a picture is laid out once it is RGB or gray.
@@ -85,19 +54,9 @@ Problem absolute_to_rgb(const Job& job, ImageFormat format, VipsPicture* picture
                                     ? VIPS_INTERPRETATION_sRGB
                                     : VIPS_INTERPRETATION_RGB16;
   if (vips_colourspace(picture->get(), &out, to, nullptr))
-    return vips_problem(job, format, "decoded");
+    return problem_of(job, format, "decoded");
   *picture = VipsPicture(out);
   return {};
-}
-
-ByteView embedded_profile(VipsImage* image) {
-  const void* data = nullptr;
-  size_t size = 0;
-  if (!vips_image_get_typeof(image, VIPS_META_ICC_NAME) ||
-      vips_image_get_blob(image, VIPS_META_ICC_NAME, &data, &size)) {
-    return {};
-  }
-  return {static_cast<const uint8_t*>(data), size};
 }
 
 bool needs_conversion(const GrayOptions& options, const Layout& layout, const IccFacts& icc) {
@@ -110,7 +69,7 @@ bool needs_conversion(const GrayOptions& options, const Layout& layout, const Ic
 // note: RGB is then taken for sRGB, CMYK goes through libvips' built-in profile.
 Problem convert_colours(Job* job, ImageFormat format, const Layout& layout, VipsPicture* picture,
                         bool* converted) {
-  const ByteView profile = embedded_profile(picture->get());
+  const ByteView profile = vips_profile(picture->get());
   const IccFacts icc = read_icc(profile);
   const IccSpace expected = layout.cmyk     ? IccSpace::kCmyk
                             : layout.colour ? IccSpace::kRgb
@@ -130,31 +89,10 @@ Problem convert_colours(Job* job, ImageFormat format, const Layout& layout, Vips
   if (out == nullptr && layout.cmyk &&
       vips_icc_transform(picture->get(), &out, "srgb", "input_profile", "cmyk", "depth", depth,
                          "intent", VIPS_INTENT_PERCEPTUAL, nullptr) != 0) {
-    return vips_problem(*job, format, "converted to RGB");
+    return problem_of(*job, format, "converted to RGB");
   }
   if (out != nullptr) *converted = true, *picture = VipsPicture(out);
   return {};
-}
-
-// The point operation, as a region generator: what vips_image_generate() calls, maybe on several
-// threads.
-int generate_gray(VipsRegion* out, void* sequence, void*, void* context, gboolean*) {
-  auto* in = static_cast<VipsRegion*>(sequence);
-  const auto* row = static_cast<const GrayRow*>(context);
-  const VipsRect* area = &out->valid;
-  if (vips_region_prepare(in, area)) return -1;
-  for (int y = 0; y < area->height; ++y) {
-    const VipsPel* from = VIPS_REGION_ADDR(in, area->left, area->top + y);
-    VipsPel* to = VIPS_REGION_ADDR(out, area->left, area->top + y);
-    const auto pixels = static_cast<size_t>(area->width);
-    if (vips_image_get_format(out->im) == VIPS_FORMAT_USHORT) {
-      gray_row16(*row, reinterpret_cast<const uint16_t*>(from), reinterpret_cast<uint16_t*>(to),
-                 pixels);
-    } else {
-      gray_row8(*row, from, to, pixels);
-    }
-  }
-  return 0;
 }
 
 void on_eval(VipsImage* image, VipsProgress* progress, Job* job) {
@@ -177,30 +115,29 @@ Problem apply_formula(Job* job, ImageFormat format, VipsPicture in, const Layout
                       VipsPicture* out) {
   const bool keep_alpha = layout.alpha && format != ImageFormat::kJpeg;
   const bool keep_profile =
-      !layout.colour && read_icc(embedded_profile(in.get())).space == IccSpace::kGray;
-  VipsImage* image = vips_image_new();
-  VipsPicture owner(image);
-  if (vips_image_pipelinev(image, VIPS_DEMAND_STYLE_THINSTRIP, in.get(), nullptr)) {
-    return vips_problem(*job, format, "decoded");
-  }
-  GrayRow* row = VIPS_NEW(image, GrayRow);
-  *row = GrayRow();
-  row->method = job->options.method;
-  row->bands = vips_image_get_bands(in.get());
-  row->bands_used = (layout.colour ? 3 : 1) + (layout.alpha ? 1 : 0);
-  row->out_bands = keep_alpha ? 2 : 1;
-  row->flatten = layout.alpha && !keep_alpha;
+      !layout.colour && read_icc(vips_profile(in.get())).space == IccSpace::kGray;
+  GrayRow row;
+  row.method = job->options.method;
+  row.bands = vips_image_get_bands(in.get());
+  row.bands_used = (layout.colour ? 3 : 1) + (layout.alpha ? 1 : 0);
+  row.out_bands = keep_alpha ? 2 : 1;
+  row.flatten = layout.alpha && !keep_alpha;
   for (int i = 0; i < 3; ++i) {
-    row->background[i] =
-        static_cast<uint16_t>(job->options.background[i] * (layout.wide ? 257 : 1));
+    row.background[i] = static_cast<uint16_t>(job->options.background[i] * (layout.wide ? 257 : 1));
   }
-  image->Bands = row->out_bands;
-  image->Type = layout.wide ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_B_W;
-  VipsImage* source = in.release();
-  vips_object_local(image, source);  // lives as long as the image that reads it
-  if (vips_image_generate(image, vips_start_one, generate_gray, vips_stop_one, source, row)) {
-    return vips_problem(*job, format, "decoded");
-  }
+  const bool wide = layout.wide;
+  const RowShape shape = {row.out_bands, wide ? VIPS_FORMAT_USHORT : VIPS_FORMAT_UCHAR,
+                          wide ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_B_W};
+  VipsPicture owner =
+      map_rows(std::move(in), shape, [row, wide](const void* from, void* to, size_t pixels) {
+        if (wide) {
+          gray_row16(row, static_cast<const uint16_t*>(from), static_cast<uint16_t*>(to), pixels);
+        } else {
+          gray_row8(row, static_cast<const uint8_t*>(from), static_cast<uint8_t*>(to), pixels);
+        }
+      });
+  VipsImage* image = owner.get();
+  if (image == nullptr) return problem_of(*job, format, "decoded");
   drop_metadata(image, keep_profile);
   vips_image_set_progress(image, TRUE);
   g_signal_connect(image, "eval", G_CALLBACK(on_eval), job);
@@ -210,7 +147,7 @@ Problem apply_formula(Job* job, ImageFormat format, VipsPicture in, const Layout
 
 // Takes what a saver made.
 Problem take(Job* job, ImageFormat format, int failed, void* data, size_t size, std::string* out) {
-  if (failed) return vips_problem(*job, format, "decoded or encoded");
+  if (failed) return problem_of(*job, format, "decoded or encoded");
   const std::unique_ptr<void, void (*)(void*)> owner(data, g_free);
   out->assign(static_cast<const char*>(data), size);
   return {};
@@ -231,28 +168,11 @@ VipsForeignTiffCompression tiff_compression(uint64_t tag) {
 
 }  // namespace
 
-VipsPicture::~VipsPicture() {
-  if (image_ != nullptr) g_object_unref(image_);
-}
-
-VipsPicture& VipsPicture::operator=(VipsPicture&& other) noexcept {
-  VipsImage* image = other.release();
-  if (image_ != nullptr) g_object_unref(image_);
-  image_ = image;
-  return *this;
-}
-
-VipsImage* VipsPicture::release() {
-  VipsImage* image = image_;
-  image_ = nullptr;
-  return image;
-}
-
 Problem vips_gray(Job* job, ImageFormat format, ByteView bytes, int page, ByteView profile,
                   GrayPicture* gray) {
   vips_error_clear();
-  VipsPicture picture(load(format, bytes, page));
-  if (picture.get() == nullptr) return vips_problem(*job, format, "decoded");
+  VipsPicture picture = load_vips(format, bytes, {.page = page});
+  if (picture.get() == nullptr) return problem_of(*job, format, "decoded");
   if (profile.size > 0) {
     vips_image_set_blob_copy(picture.get(), VIPS_META_ICC_NAME, profile.data, profile.size);
   }
@@ -273,7 +193,7 @@ Problem vips_gray_pixels(Job* job, std::vector<uint8_t>* pixels) {
       static_cast<int>(job->header.height), 1, VIPS_FORMAT_UCHAR);
   const VipsPicture owner(memory);
   if (memory == nullptr || vips_image_write(gray.image.get(), memory)) {
-    return vips_problem(*job, ImageFormat::kJpeg, "decoded");
+    return problem_of(*job, ImageFormat::kJpeg, "decoded");
   }
   return {};
 }

@@ -9,26 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "steps/common/vips/vips_picture.h"
 #include "steps/grayscale/job.h"
 
-typedef struct _VipsImage VipsImage;
-
 namespace millrace {
-
-// A libvips image that is owned.
-class VipsPicture {
- public:
-  VipsPicture() = default;
-  explicit VipsPicture(VipsImage* image) : image_(image) {}
-  VipsPicture(VipsPicture&& other) noexcept : image_(other.release()) {}
-  VipsPicture& operator=(VipsPicture&& other) noexcept;
-  ~VipsPicture();
-  VipsImage* get() const { return image_; }
-  VipsImage* release();
-
- private:
-  VipsImage* image_ = nullptr;
-};
 
 // What became of a picture.
 struct GrayPicture {

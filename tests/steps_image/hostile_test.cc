@@ -84,6 +84,46 @@ TEST(Hostile, BitFlipsOnlyEverGiveCleanAnswers) {
   }
 }
 
+// The steps on the common core: a few flips each, since they share decoders and encoders.
+TEST(Hostile, PictureStepsOnlyEverGiveCleanAnswers) {
+  std::mt19937 random(20260202);
+  const std::vector<std::pair<std::string, std::map<std::string, std::string>>> steps = {
+      {"resize", {{"width", "17"}, {"gravity", "attention"}, {"height", "9"}}},
+      {"rotate", {{"angle", "90"}}},
+      {"convert", {{"damaged", "accept"}, {"format", "webp"}}},
+      {"convert", {{"metadata", "keep"}, {"colours", "keep"}}},
+      {"dither", {}},
+      {"metadata", {{"location", "true"}}},
+      {"metadata", {{"remove", "everything"}}},
+      {"placeholder", {}},
+      {"optimize", {{"quality", "lossless"}}},
+  };
+  size_t number = 0;
+  for (const auto& [name, image] : victims()) {
+    for (int round = 0; round < 18; ++round) {
+      const auto& [step, params] = steps[number++ % steps.size()];
+      std::string bad = image;
+      for (int i = 0; i < 1 + round % 6; ++i) {
+        const size_t at = random() % (round % 2 ? bad.size() : std::min<size_t>(bad.size(), 200));
+        bad[at] = static_cast<char>(bad[at] ^ (1 << random() % 8));
+      }
+      if (round % 5 == 4) bad.resize(bad.size() * (random() % 100) / 100);
+      expect_clean(step, bad, params, fmt::format("{} {} round {}", step, name, round));
+    }
+  }
+}
+
+TEST(Hostile, CutFilesAreRefusedByEveryPictureStep) {
+  for (const auto& [name, image] : victims()) {
+    for (const char* step :
+         {"convert", "rotate", "dither", "placeholder", "metadata", "optimize"}) {
+      const StepRun run = run_step_apart({step, step, image.substr(0, image.size() * 6 / 10), {}});
+      EXPECT_EQ(run.died, "") << name << step;
+      EXPECT_EQ(run.answer.reason, "truncated") << name << step;
+    }
+  }
+}
+
 TEST(Hostile, AChunkOfZeroesInThePictureDataIsCaught) {
   std::string jpeg = encode_jpeg(gradient(200, 200));
   std::fill(jpeg.end() - 400, jpeg.end() - 2, '\0');

@@ -57,7 +57,8 @@ int32_t set(const mr_call* call, uint32_t result, const char* type, const std::s
   Context& context = of(call);
   if (result >= context.step->result_count) return misuse(call, "no such result");
   const mr_port& port = context.step->results[result];
-  if (std::string(port.type) != type)
+  const bool flag = std::strcmp(port.type, "bool") == 0 && std::strcmp(type, "int") == 0;
+  if (std::string(port.type) != type && !flag)
     return misuse(call, std::string("wrong type for ") + port.name);
   context.answer.results[port.name] = text;
   return MR_OK;
@@ -120,8 +121,14 @@ std::vector<mr_value> values_of(const mr_step& step, const StepRequest& request,
       if (std::strncmp(port.type, "int", 3) == 0) {
         value.kind = MR_VALUE_INT;
         value.i = std::stoll(texts->back());
+      } else if (std::strncmp(port.type, "float", 5) == 0) {
+        value.kind = MR_VALUE_FLOAT;
+        value.d = std::stod(texts->back());
+      } else if (std::strncmp(port.type, "bool", 4) == 0) {
+        value.kind = MR_VALUE_BOOL;
+        value.i = texts->back() == "true";
       } else {
-        value.kind = MR_VALUE_STRING;
+        value.kind = std::strcmp(port.type, "json") == 0 ? MR_VALUE_JSON : MR_VALUE_STRING;
         value.s = texts->back().c_str();
         value.n = texts->back().size();
       }
@@ -199,18 +206,22 @@ StepAnswer run_step_here(const StepRequest& request) {
   context.answer.outputs.resize(context.step->output_count);
   std::vector<std::string> texts;
   const std::vector<mr_value> params = values_of(*context.step, request, &texts);
-  mr_blob input = {};
-  input.size_of = sizeof input;
-  input.present = 1;
-  // A copy of exactly its size, so that a sanitizer sees the first byte read beyond it.
-  const std::vector<uint8_t> bytes(request.image.begin(), request.image.end());
-  input.data = bytes.data();
-  input.size = bytes.size();
+  mr_blob inputs[2] = {};
+  // Copies of exactly their size, so that a sanitizer sees the first byte read beyond them.
+  const std::vector<uint8_t> first(request.image.begin(), request.image.end());
+  const std::vector<uint8_t> second(request.second.begin(), request.second.end());
+  const std::vector<uint8_t>* bytes[2] = {&first, &second};
+  for (int i = 0; i < 2; ++i) {
+    inputs[i].size_of = sizeof *inputs;
+    inputs[i].present = i == 0 || !bytes[i]->empty();
+    inputs[i].data = bytes[i]->data();
+    inputs[i].size = bytes[i]->size();
+  }
   mr_call call = {};
   call.size = sizeof call;
   call.host = &kHost;
   call.context = &context;
-  call.inputs = &input;
+  call.inputs = inputs;
   call.params = params.data();
   call.job = call.step = "test";
   call.attempt = 1;

@@ -34,6 +34,7 @@ struct StepRequest {
   std::map<std::string, std::string> params;  // numbers as text; absent ones take their default
   uint64_t pixels_max = 268'000'000;
   uint32_t cancel_after = 0;  // progress() says stop from this call on; 0: never
+  std::string second = "";    // bytes of the second input; empty: absent
 };
 
 // Runs it here: for timing, in a program that forks no more (a child forked after libvips' first

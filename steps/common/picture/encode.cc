@@ -1,0 +1,196 @@
+#include "steps/common/picture/encode.h"
+
+#include <fmt/core.h>
+#include <vips/vips.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "steps/common/picture/container.h"
+#include "steps/common/picture/exact_png.h"
+
+namespace millrace {
+namespace {
+
+constexpr int kJpegQuality = 82, kWebpQuality = 80;
+
+uint32_t side_max(ImageFormat format) {
+  switch (format) {
+    case ImageFormat::kWebp:
+      return 16383;
+    case ImageFormat::kJpeg:
+      return 65500;
+    case ImageFormat::kGif:
+      return 65535;
+    default:
+      return 1'000'000;
+  }
+}
+
+Problem check_sides(ImageFormat format, int width, int height) {
+  const uint32_t most = side_max(format);
+  const auto side = static_cast<uint32_t>(std::max(width, height));
+  if (side <= most) return {};
+  return {
+      Fault::kUnsupported,
+      fmt::format("the result would be {}x{}, a side of a {} may have at most {} pixels; resize "
+                  "it, or choose another format",
+                  width, height, extension_of(format), most)};
+}
+
+// Every field but what savers work with.
+void drop_fields(VipsImage* image) {
+  gchar** fields = vips_image_get_fields(image);
+  for (gchar** field = fields; field != nullptr && *field != nullptr; ++field) {
+    const std::string_view name = *field;
+    if (name == VIPS_META_SEQUENTIAL) continue;
+    vips_image_remove(image, *field);
+  }
+  g_strfreev(fields);
+}
+
+// Through what the format cannot hold.
+Problem fit_format(PictureJob* job, ImageFormat format, const OutputOptions& options,
+                   VipsPicture* picture) {
+  const bool narrow = format != ImageFormat::kPng && format != ImageFormat::kTiff;
+  if (narrow) {
+    if (Problem problem = to_8_bits(job, picture)) return problem;
+  }
+  if (format != ImageFormat::kJpeg) return {};
+  return flatten(job, options.background, picture);
+}
+
+int png_compression(int effort) {
+  return effort < 0 ? 6 : effort;
+}
+
+struct Saved {
+  void* data = nullptr;
+  size_t size = 0;
+};
+
+int save(ImageFormat format, const OutputOptions& options, bool lossless, bool deep,
+         VipsImage* image, Saved* out) {
+  const int effort = options.effort;
+  switch (format) {
+    case ImageFormat::kJpeg:
+      return vips_jpegsave_buffer(
+          image, &out->data, &out->size, "Q", options.quality > 0 ? options.quality : kJpegQuality,
+          "optimize_coding", TRUE, "interlace", options.progressive, nullptr);
+    case ImageFormat::kPng:
+      return vips_pngsave_buffer(image, &out->data, &out->size, "compression",
+                                 png_compression(effort), "interlace", options.progressive,
+                                 "filter", VIPS_FOREIGN_PNG_FILTER_ALL, "bitdepth", deep ? 16 : 8,
+                                 nullptr);
+    case ImageFormat::kWebp:
+      return vips_webpsave_buffer(image, &out->data, &out->size, "Q",
+                                  options.quality > 0 ? options.quality : kWebpQuality, "lossless",
+                                  lossless, "alpha_q", 100, "effort",
+                                  effort < 0 ? 4 : std::min(effort, 6), nullptr);
+    case ImageFormat::kGif:
+      return vips_gifsave_buffer(image, &out->data, &out->size, "effort",
+                                 effort < 0 ? 7 : effort + 1, nullptr);
+    case ImageFormat::kTiff:
+      return vips_tiffsave_buffer(image, &out->data, &out->size, "compression",
+                                  VIPS_FOREIGN_TIFF_COMPRESSION_DEFLATE, "predictor",
+                                  VIPS_FOREIGN_TIFF_PREDICTOR_HORIZONTAL, nullptr);
+    default:
+      vips_error("millrace", "no saver for this format");
+      return -1;
+  }
+}
+
+// A copy whose metadata are exactly what the saver should see.
+Problem prepare(const PictureJob& job, ImageFormat format, const PictureFacts& facts,
+                VipsPicture* picture) {
+  const int height = height_of(*picture);
+  const double resolution = facts.per_mm > 0 ? facts.per_mm : 72 / 25.4;
+  VipsImage* copy = nullptr;
+  if (vips_copy(picture->get(), &copy, "xres", resolution, "yres", resolution, nullptr)) {
+    return picture_problem(job, "encoded");
+  }
+  *picture = VipsPicture(copy);
+  drop_fields(copy);
+  if (facts.pages > 1) {
+    vips_image_set_int(copy, VIPS_META_PAGE_HEIGHT, height / facts.pages);
+    vips_image_set_array_int(copy, "delay", facts.delays.data(),
+                             static_cast<int>(facts.delays.size()));
+    vips_image_set_int(copy, "loop", facts.loop);
+  }
+  if (format == ImageFormat::kTiff && !facts.profile.empty()) {
+    vips_image_set_blob_copy(copy, VIPS_META_ICC_NAME, facts.profile.data(), facts.profile.size());
+  }
+  return {};
+}
+
+ImageFormat format_of(const std::string& name) {
+  for (const ImageFormat format : {ImageFormat::kJpeg, ImageFormat::kPng, ImageFormat::kGif,
+                                   ImageFormat::kWebp, ImageFormat::kTiff}) {
+    if (name == extension_of(format)) return format;
+  }
+  return name == "jpeg" ? ImageFormat::kJpeg : ImageFormat::kUnknown;
+}
+
+}  // namespace
+
+Problem read_output(const Params& params, OutputOptions* options) {
+  options->format = format_of(params.text("format"));
+  options->quality = static_cast<int>(params.integer("quality"));
+  options->lossless = params.has("lossless") ? (params.flag("lossless") ? 1 : 0) : -1;
+  options->progressive = params.flag("progressive");
+  options->effort = static_cast<int>(params.integer("effort", -1));
+  options->has_background = params.has("background");
+  const std::string background = params.text("background", "#ffffff");
+  if (!parse_colour(background, options->background)) {
+    return bad_parameter("background is '" + background.substr(0, 64) +
+                         "', it must be a colour such as #fff or #ffffff");
+  }
+  const std::string metadata = params.text("metadata", "safe");
+  options->metadata = metadata == "keep"    ? Metadata::kKeep
+                      : metadata == "strip" ? Metadata::kStrip
+                                            : Metadata::kSafe;
+  options->keep_profile = params.text("colours", "srgb") == "keep";
+  return {};
+}
+
+ImageFormat output_format(const PictureJob& job, const OutputOptions& options) {
+  return options.format == ImageFormat::kUnknown ? job.header.format : options.format;
+}
+
+bool can_animate(ImageFormat format) {
+  return format == ImageFormat::kGif || format == ImageFormat::kWebp;
+}
+
+Problem encode_picture(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
+                       VipsPicture picture, std::string* file) {
+  const ImageFormat format = output_format(*job, options);
+  const int page_height = height_of(picture) / facts.pages;
+  if (Problem problem = check_sides(format, width_of(picture), page_height)) return problem;
+  if (Problem problem = fit_format(job, format, options, &picture)) return problem;
+  if (Problem problem = prepare(*job, format, facts, &picture)) return problem;
+  const bool same = format == job->header.format;
+  const bool lossless =
+      options.lossless < 0 ? same && job->header.webp_lossless : options.lossless == 1;
+  bool done = false;
+  if (format == ImageFormat::kPng && options.exact_palette && !is_wide(picture)) {
+    if (Problem problem = encode_exact_png(job, options.progressive, &picture, file, &done)) {
+      return problem;
+    }
+  }
+  if (!done) {
+    Saved saved;
+    watch(job, picture.get());
+    const int failed = save(format, options, lossless, is_wide(picture), picture.get(), &saved);
+    const std::unique_ptr<void, void (*)(void*)> owner(saved.data, g_free);
+    if (failed) return picture_problem(*job, "decoded or encoded");
+    file->assign(static_cast<const char*>(saved.data), saved.size);
+  }
+  if (job->cancelled || format == ImageFormat::kTiff) return {};
+  if (format == ImageFormat::kGif) return {};  // libvips' saver writes no metadata into it
+  Extras extras = select_extras(*job, options.metadata);
+  extras.icc = facts.profile;
+  *file = replace_metadata(format, *file, extras);
+  return {};
+}
+
+}  // namespace millrace

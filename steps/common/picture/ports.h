@@ -1,0 +1,53 @@
+// What the picture steps have in common to declare: how the result is written, and what comes out.
+#pragma once
+
+#include "steps/common/image_step.h"
+
+namespace millrace {
+
+// How the result is written; the last parameters of every step whose result is a picture.
+inline constexpr mr_port kOutputPorts[] = {
+    make_port("format", "enum<same,jpeg,png,webp,gif,tiff>",
+              "Of the result; same: as the input. What a format cannot hold is changed as "
+              "steps/README.md says.",
+              "same"),
+    make_port("quality", "int?", "Of JPEG (82 when absent) and lossy WebP (80).", nullptr, 1, 100),
+    make_port("lossless", "bool?", "Of WebP; absent: lossless when the input is a lossless WebP."),
+    make_port("progressive", "bool", "Progressive JPEG, interlaced PNG.", "false"),
+    make_port("effort", "int?", "How hard WebP, PNG and GIF are squeezed; more is slower.", nullptr,
+              0, 9),
+    make_port("background", "string?",
+              "#rgb or #rrggbb: what shows through where the result cannot be transparent; absent: "
+              "white."),
+    make_port(
+        "metadata", "enum<safe,keep,strip>",
+        "safe keeps artist and copyright; keep keeps EXIF, XMP and IPTC; strip keeps nothing. "
+        "The orientation is applied and gone.",
+        "safe"),
+    make_port("colours", "enum<srgb,keep>",
+              "srgb converts to sRGB, which needs no profile; keep leaves RGB and gray in their "
+              "profile and writes it. CMYK is always converted.",
+              "srgb"),
+    make_port("damaged", "enum<refuse,accept>",
+              "Of files that are cut off or damaged; accept takes what can be decoded, and the "
+              "attempt's note says so.",
+              "refuse"),
+};
+
+inline constexpr mr_port kImageInputs[] = {
+    make_port("image", "image", "JPEG, PNG, WebP, GIF or TIFF."),
+};
+
+inline constexpr mr_port kImageOutputs[] = {
+    make_port("image", "image", "The result, upright."),
+};
+
+inline constexpr mr_port kPictureResults[] = {
+    make_port("extension", "string", "jpg, png, gif, webp or tiff."),
+    make_port("media_type", "string", "Such as image/jpeg."),
+    make_port("width", "int", "Pixels of a row of the result."),
+    make_port("height", "int", "Rows of the result (of one frame)."),
+    make_port("pages", "int", "Frames or pages of the result."),
+};
+
+}  // namespace millrace

@@ -1,0 +1,129 @@
+#include "steps/common/vips/vips_picture.h"
+
+#include <vips/vips.h>
+
+#include "steps/common/vips/vips_start.h"
+
+namespace millrace {
+namespace {
+
+int generate_rows(VipsRegion* out, void* sequence, void*, void* context, gboolean*) {
+  auto* in = static_cast<VipsRegion*>(sequence);
+  const VipsRect* area = &out->valid;
+  if (vips_region_prepare(in, area)) return -1;
+  for (int y = 0; y < area->height; ++y) {
+    (*static_cast<const PlacedRowFunction*>(context))(
+        VIPS_REGION_ADDR(in, area->left, area->top + y),
+        VIPS_REGION_ADDR(out, area->left, area->top + y), static_cast<size_t>(area->width),
+        area->left, area->top + y);
+  }
+  return 0;
+}
+
+void delete_function(gpointer function) {
+  delete static_cast<PlacedRowFunction*>(function);
+}
+
+}  // namespace
+
+VipsPicture::~VipsPicture() {
+  if (image_ != nullptr) g_object_unref(image_);
+}
+
+VipsPicture& VipsPicture::operator=(VipsPicture&& other) noexcept {
+  VipsImage* image = other.release();
+  if (image_ != nullptr) g_object_unref(image_);
+  image_ = image;
+  return *this;
+}
+
+VipsImage* VipsPicture::release() {
+  VipsImage* image = image_;
+  image_ = nullptr;
+  return image;
+}
+
+VipsPicture VipsPicture::share() const {
+  if (image_ != nullptr) g_object_ref(image_);
+  return VipsPicture(image_);
+}
+
+VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) {
+  VipsImage* image = nullptr;
+  auto* data = const_cast<uint8_t*>(bytes.data);
+  const size_t size = bytes.size;
+  const VipsFailOn fail_on = load.strict ? VIPS_FAIL_ON_ERROR : VIPS_FAIL_ON_NONE;
+  const int count = load.frames ? -1 : 1;
+  int failed = -1;
+  switch (format) {
+    case ImageFormat::kJpeg:
+      failed = vips_jpegload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
+                                    fail_on, "shrink", load.shrink, nullptr);
+      break;
+    case ImageFormat::kPng:
+      failed = vips_pngload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
+                                   fail_on, nullptr);
+      break;
+    case ImageFormat::kWebp:
+      failed = vips_webpload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
+                                    fail_on, "n", count, nullptr);
+      break;
+    case ImageFormat::kGif:
+      failed = vips_gifload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
+                                   fail_on, "n", count, nullptr);
+      break;
+    case ImageFormat::kTiff:
+      failed = vips_tiffload_buffer(data, size, &image, "page", load.page, "access",
+                                    VIPS_ACCESS_SEQUENTIAL, "fail_on", fail_on, nullptr);
+      break;
+    default:
+      vips_error("millrace", "no loader for this format");
+  }
+  return VipsPicture(failed ? nullptr : image);
+}
+
+ByteView vips_profile(VipsImage* image) {
+  const void* data = nullptr;
+  size_t size = 0;
+  if (!vips_image_get_typeof(image, VIPS_META_ICC_NAME) ||
+      vips_image_get_blob(image, VIPS_META_ICC_NAME, &data, &size)) {
+    return {};
+  }
+  return {static_cast<const uint8_t*>(data), size};
+}
+
+Problem vips_problem(ImageFormat format, const char* what) {
+  const std::string text = take_vips_error();
+  const bool memory =
+      text.find("out of memory") != text.npos || text.find("too large") != text.npos;
+  return {memory ? Fault::kTooLarge : Fault::kCorrupt,
+          std::string("the ") + extension_of(format) + " image cannot be " + what + ": " + text +
+              (memory ? "; send a smaller image" : "; send the original again")};
+}
+
+VipsPicture map_rows(VipsPicture in, const RowShape& shape, RowFunction function) {
+  return map_placed_rows(
+      std::move(in), shape,
+      [function = std::move(function)](const void* from, void* to, size_t pixels, int, int) {
+        function(from, to, pixels);
+      });
+}
+
+VipsPicture map_placed_rows(VipsPicture in, const RowShape& shape, PlacedRowFunction function) {
+  VipsPicture owner(vips_image_new());
+  VipsImage* image = owner.get();
+  if (vips_image_pipelinev(image, VIPS_DEMAND_STYLE_THINSTRIP, in.get(), nullptr)) return {};
+  auto* kept = new PlacedRowFunction(std::move(function));
+  g_object_set_data_full(G_OBJECT(image), "millrace-rows", kept, delete_function);
+  image->Bands = shape.bands;
+  image->BandFmt = static_cast<VipsBandFormat>(shape.format);
+  image->Type = static_cast<VipsInterpretation>(shape.interpretation);
+  VipsImage* source = in.release();
+  vips_object_local(image, source);  // lives as long as the image that reads it
+  if (vips_image_generate(image, vips_start_one, generate_rows, vips_stop_one, source, kept)) {
+    return {};
+  }
+  return owner;
+}
+
+}  // namespace millrace
