@@ -35,8 +35,9 @@ void add_local_verbs(CLI::App* app, Verb* chosen) {
   static ConfigArguments serve, schema, steps, doctor, exported;
   static RunArguments run;
   static FilesArguments validate, graph;
-  static std::string schema_what = "pipeline", step_name, export_target;
-  static bool steps_json = false, version_json = false;
+  static std::string schema_what = "pipeline", export_target;
+  static std::vector<std::string> step_names;
+  static bool steps_json = false, steps_check = false, version_json = false;
 
   add_config(add_verb(app, "serve", "Run the server", chosen, [] { return run_serve(serve); }),
              &serve);
@@ -72,10 +73,16 @@ void add_local_verbs(CLI::App* app, Verb* chosen) {
   schema_verb->add_option("what", schema_what, "pipeline or config")
       ->check(CLI::IsMember({"pipeline", "config"}));
 
-  CLI::App* steps_verb = add_verb(app, "steps", "The catalogue of steps", chosen,
-                                  [] { return run_steps(steps, step_name, steps_json); });
+  CLI::App* steps_verb = add_verb(app, "steps", "The catalogue of steps", chosen, [] {
+    const std::string name = step_names.empty() ? "" : step_names[0];
+    if (!steps_check) return run_steps(steps, name, steps_json);
+    return run_check_steps(steps, name,
+                           {step_names.begin() + (name.empty() ? 0 : 1), step_names.end()});
+  });
   add_config(steps_verb, &steps);
-  steps_verb->add_option("name", step_name, "one step");
+  steps_verb->add_option("name", step_names, "one step; with --check a plugin's file, and inputs");
+  steps_verb->add_flag("--check", steps_check,
+                       "run a plugin's steps and see whether they keep what they declare");
   steps_verb->add_flag("--json", steps_json, "as JSON");
 
   add_config(add_verb(app, "doctor", "Check store, blobs, plugins and limits", chosen,

@@ -59,6 +59,9 @@ int run_validate(const FilesArguments& arguments);
 int run_graph(const FilesArguments& arguments);
 int run_schema(const ConfigArguments& arguments, const std::string& what);
 int run_steps(const ConfigArguments& arguments, const std::string& name, bool json);
+// `inputs` are NAME=VALUE or NAME=@FILE, for the ports of these names.
+int run_check_steps(const ConfigArguments& arguments, const std::string& file,
+                    const std::vector<std::string>& inputs);
 int run_jobs(const ClientArguments& arguments);
 int run_pipelines(const ClientArguments& arguments);
 int run_doctor(const ConfigArguments& arguments);

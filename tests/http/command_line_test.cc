@@ -77,6 +77,19 @@ TEST_F(CommandLine, AForgottenAtIsPointedOut) {
               "Is a directory");
 }
 
+// What a plugin promises is tried in the sandbox that it will have.
+TEST_F(CommandLine, StepsCheckSaysWhatAPluginDoesNotKeep) {
+  const std::string noop = std::string(MILLRACE_BUILD) + "/steps/noop.so";
+  const std::string fault = std::string(MILLRACE_FAULT_STEPS) + "/fault.so";
+  expect_says({"steps", "--check", noop}, 0, "ok     noop: a repetition gives the same");
+  expect_says({"steps", "--check", noop}, 0, "ok     noop_keyed: not run: it is keyed");
+  expect_says({"steps", "--check", fault, "how=ok"}, 1, "wrong  fault: without a text: data how");
+  expect_says({"steps", "--check", fault, "how=crash"}, 1, "killed by signal SIGSEGV");
+  expect_says({"steps", "--check", fault, "how=undeclared"}, 1, "never_declared");
+  expect_says({"steps", "--check", fault, "how=fail"}, 1, "ok     fault: fails with broken");
+  expect_says({"steps", "--check", directory_ + "/none.so"}, 2, "name a plugin's .so");
+}
+
 TEST_F(CommandLine, EachProblemOfARefusalIsPrintedOnce) {
   start_server();
   std::string text;

@@ -23,7 +23,11 @@ Problem probe(PictureJob* job) {
 }
 
 Problem check_kind(const ImageHeader& header) {
-  if (header.format != ImageFormat::kJpeg || header.bits == 8) return {};
+  if (header.format != ImageFormat::kJpeg) return {};
+  if (header.jpeg_components == 2) {
+    return {Fault::kUnsupported, "the JPEG has 2 components, which has no meaning; save it anew"};
+  }
+  if (header.bits == 8) return {};
   return {Fault::kUnsupported,
           fmt::format("the JPEG has {} bits a sample, only 8 are taken; save it as 8-bit JPEG, or "
                       "16-bit PNG or TIFF",
