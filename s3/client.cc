@@ -37,7 +37,8 @@ int64_t seconds_of_iso(const std::string& text) {
 
 // What to do about an answer that no repetition changes.
 std::string_view advice(std::string_view code, int status) {
-  if (code == "InvalidAccessKeyId") return "AWS_ACCESS_KEY_ID is not known there";
+  if (code == "InvalidAccessKeyId" || code == "XAdminUserNotFound")
+    return "AWS_ACCESS_KEY_ID is not known there";
   if (code == "SignatureDoesNotMatch") return "AWS_SECRET_ACCESS_KEY is not the one of the key id";
   if (code == "ExpiredToken" || code == "TokenRefreshRequired") {
     return "AWS_SESSION_TOKEN has expired: start again with new keys";
@@ -72,7 +73,11 @@ Failure failure_of(int status, std::string_view code, bool has_key) {
       code == "AuthorizationHeaderMalformed") {
     return Failure::kRefused;
   }
-  if (status == 404) return has_key ? Failure::kNotFound : Failure::kRefused;
+  if (status == 404) {  // of an object, and not of a user or whatever else a server may miss
+    const bool object = code.empty() || code == "NoSuchKey" || code == "NoSuchUpload" ||
+                        code == "NoSuchVersion" || code == "NotFound";
+    return has_key && object ? Failure::kNotFound : Failure::kRefused;
+  }
   if (status == 412 || status == 304) return Failure::kPrecondition;
   if (status == 501 || code == "NotImplemented") return Failure::kUnsupported;
   return Failure::kInvalid;

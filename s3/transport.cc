@@ -116,6 +116,7 @@ size_t on_body(char* data, size_t size, size_t count, void* context) {
       transfer->stopped = true;
       return 0;
     }
+    answer.taken += piece.size();
   } else {
     if (answer.body.size() + piece.size() > kAnswerBytesMax) {
       transfer->too_large = true;
@@ -123,7 +124,6 @@ size_t on_body(char* data, size_t size, size_t count, void* context) {
     }
     answer.body += piece;
   }
-  answer.taken += piece.size();
   return piece.size();
 }
 

@@ -44,7 +44,7 @@ struct Answer {
   int status = 0;                              // 0: none came
   std::map<std::string, std::string> headers;  // lower-case names
   std::string body;
-  uint64_t taken = 0;  // bytes of the body, collected or taken by the sink
+  uint64_t taken = 0;  // bytes that the sink took
 };
 
 // [any thread; blocking]

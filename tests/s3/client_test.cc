@@ -224,6 +224,26 @@ TEST_F(S3Client, AnUploadInPartsThatFailsIsGivenUp) {
   EXPECT_EQ(server_->requests().at(3).line, "DELETE /bucket/p/k/x?uploadId=u1 HTTP/1.1");
 }
 
+// Regression: the body of the refusal was taken for bytes of the object.
+TEST_F(S3Client, AnObjectThatIsNotThereIsNotFoundWhateverIsSaidAboutIt) {
+  answers({s3_error("404 Not Found", "NoSuchKey")});
+  std::string bytes;
+  EXPECT_EQ(get(&bytes).failure, Failure::kNotFound);
+  EXPECT_EQ(bytes, "");
+  EXPECT_EQ(server_->requests().size(), 1u);
+  Object object;
+  EXPECT_EQ(client_->head("k/x", &object).failure, Failure::kNotFound);
+  EXPECT_FALSE(client_->remove("k/x"));
+}
+
+TEST_F(S3Client, A404OfSomethingElseIsNoMissingObject) {
+  for (const std::string code : {"NoSuchBucket", "XAdminUserNotFound"}) {
+    answers({s3_error("404 Not Found", code)});
+    std::string bytes;
+    EXPECT_EQ(get(&bytes).failure, Failure::kRefused) << code;
+  }
+}
+
 TEST_F(S3Client, AnObjectSaysWhatItsBytesHashTo) {
   const std::string sum = base64(sha256_bytes("abc")), noted = sha256_hex("noted");
   answers({answer("200 OK", "x-amz-checksum-sha256: " + sum + "\r\nx-amz-meta-keep: 1\r\n"),
