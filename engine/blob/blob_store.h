@@ -71,6 +71,9 @@ class BlobStore {
   virtual bool remote() const { return false; }
   // Whether a blob could be written now. [blob] Unavailable: E123, E126.
   virtual Status probe() = 0;
+  // Whether the last failure was a refusal (keys, permissions, no such bucket), which only somebody
+  // who mends something can change. [any]
+  virtual bool refused() const { return false; }
   // Whoever waits for a network waits no longer, and gets Unavailable. For the end. [any]
   virtual void stop() {}
 

@@ -66,9 +66,7 @@ class S3BlobStore final : public BlobStore {
   // Whether the keys may do all that is needed here: put, look, read, list, remove. E126 with the
   // first refusal. [any]
   Status check_access();
-  // Whether S3 answered the last request that failed, and refused it: only somebody who mends
-  // something can change that. [any]
-  bool refused() const { return refused_; }
+  bool refused() const override { return refused_; }
 
  private:
   using Named = std::function<Result<bool>(const Digest&)>;
