@@ -213,9 +213,10 @@ Object Client::object_of(const Answer& answer) const {
   for (const auto& [name, value] : answer.headers) {
     if (name.starts_with(kMetadata)) object.metadata[name.substr(kMetadata.size())] = value;
   }
-  // Of an object in parts it is a hash of hashes, marked by "-N".
-  const std::string computed = header_of(answer, "x-amz-checksum-sha256");
-  object.sha256 = hex_of_base64(computed);
+  // Of an object in parts, whose ETag says "-N", it is a hash of hashes.
+  if (object.etag.find('-') == std::string::npos) {
+    object.sha256 = hex_of_base64(header_of(answer, "x-amz-checksum-sha256"));
+  }
   if (object.sha256.size() != 64) object.sha256 = object.metadata[kNotedSha256];
   if (object.sha256.size() != 64) object.sha256.clear();
   object.metadata.erase(kNotedSha256);

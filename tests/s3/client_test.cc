@@ -249,6 +249,8 @@ TEST_F(S3Client, AnObjectSaysWhatItsBytesHashTo) {
   answers({answer("200 OK", "x-amz-checksum-sha256: " + sum + "\r\nx-amz-meta-keep: 1\r\n"),
            answer("200 OK",
                   "x-amz-checksum-sha256: " + sum + "-2\r\nx-amz-meta-sha256: " + noted + "\r\n"),
+           answer("200 OK", "ETag: \"e-2\"\r\nx-amz-checksum-sha256: " + sum +
+                                "\r\nx-amz-meta-sha256: " + noted + "\r\n"),
            answer("200 OK")});
   Object object;
   EXPECT_FALSE(client_->head("k", &object));
@@ -256,6 +258,8 @@ TEST_F(S3Client, AnObjectSaysWhatItsBytesHashTo) {
   EXPECT_EQ(object.metadata.at("keep"), "1");
   EXPECT_FALSE(client_->head("k", &object));
   EXPECT_EQ(object.sha256, noted) << "a hash of hashes is none of the bytes";
+  EXPECT_FALSE(client_->head("k", &object));
+  EXPECT_EQ(object.sha256, noted) << "nor where it is not marked as one";
   EXPECT_FALSE(client_->head("k", &object));
   EXPECT_EQ(object.sha256, "");
 }
