@@ -119,7 +119,7 @@ Status LocalRuntime::open_parts() {
     ::unlink((options_.data + "/suspects").c_str());  // in processes of their own they do no harm
   }
   RETURN_IF_ERROR(open_blob_store(*place));
-  written_directories_ = {directory_of(*database), place->s3 ? options_.data : place->directory};
+  written_directories_.push_back(directory_of(*database));
   auto unfinished = store_->count_unfinished();
   if (!unfinished.ok()) return unfinished.status();
 
@@ -155,6 +155,7 @@ Status LocalRuntime::open_blob_store(const BlobPlace& place) {
   auto blobs = open_blobs(place, options_);
   if (!blobs.ok()) return blobs.status();
   blobs_ = std::move(*blobs);
+  written_directories_.push_back(place.s3 ? options_.data : place.directory);
   if (!blobs_->remote()) return {};
   const Status status = blobs_->probe();
   if (status.ok()) return {};

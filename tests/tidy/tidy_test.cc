@@ -146,6 +146,7 @@ TEST(Tidy, IncludesPointDownTheLayers) {
             << file.path << ":" << include.line << ": " << layer.folder << " may not include "
             << include.name;
       }
+      break;
     }
   }
 }
