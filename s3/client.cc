@@ -303,7 +303,8 @@ Error Client::remove(const std::string& key) {
   return error.failure == Failure::kNotFound ? Error() : error;
 }
 
-Error Client::renew(const std::string& key, const std::string& etag, const Put& as) {
+Error Client::renew(const std::string& key, const std::string& etag, const Put& as,
+                    int64_t* modified_ms) {
   Call call;
   call.method = "PUT";
   call.key = location_.key(key);
@@ -312,7 +313,10 @@ Error Client::renew(const std::string& key, const std::string& etag, const Put& 
   call.headers["x-amz-copy-source-if-match"] = etag;
   call.headers["x-amz-metadata-directive"] = "REPLACE";
   Answer answer;
-  return perform(call, &answer);
+  Error error = perform(call, &answer);
+  const int64_t seconds = seconds_of_iso(XmlReader::text_of(answer.body, "LastModified"));
+  *modified_ms = (seconds - clock_ahead_s_) * 1000;
+  return error;
 }
 
 Error Client::list(const std::string& after, std::vector<Listed>* objects, bool* more) {

@@ -102,8 +102,9 @@ class Client {
   Error head(const std::string& key, Object* object);
   // Ok also when there is none.
   Error remove(const std::string& key);
-  // Copies the object `etag` onto itself with other metadata: it is as young as if put anew.
-  Error renew(const std::string& key, const std::string& etag, const Put& as);
+  // Copies the object `etag` onto itself with other metadata. `modified_ms`: how young S3 says that
+  // it is then; some servers leave it as old as it was.
+  Error renew(const std::string& key, const std::string& etag, const Put& as, int64_t* modified_ms);
   // At most 1000 objects whose keys follow `after`, ascending; `more`: there are further ones.
   Error list(const std::string& after, std::vector<Listed>* objects, bool* more);
 

@@ -199,13 +199,17 @@ Status S3BlobStore::renew(const Digest& digest, const Bytes& bytes, const s3::Ob
   const bool young = wall_clock_ms() - object.modified_ms < options_.renew_after_ms;
   if (young && !mark) return {};
   const s3::Put put = put_of(digest, bytes.view(), keep || is_kept(object));
-  s3::Error error = client_.renew(put.key, object.etag, put);
+  int64_t modified_ms = 0;
+  s3::Error error = client_.renew(put.key, object.etag, put, &modified_ms);
   if (error.failure == Failure::kNotFound || error.failure == Failure::kPrecondition) {
     *there = false;
     return {};
   }
-  // A server that does not copy onto itself gets the bytes once more.
-  if (error.failure == Failure::kUnsupported || error.failure == Failure::kInvalid) {
+  // A server that does not copy onto itself, or leaves the copy as old as it was, gets the bytes
+  // once more.
+  const bool renewed = !error && modified_ms > object.modified_ms;
+  if ((!error && !renewed && !young) || error.failure == Failure::kUnsupported ||
+      error.failure == Failure::kInvalid) {
     error = client_.put(put);
   }
   return error ? unavailable("renew a blob", error) : Status();

@@ -93,8 +93,8 @@ Status LocalRuntime::open_parts() {
   worker_options.budget = budget_;
   // The io lane reads inputs where they lie, and `store` gives them a second name.
   if (!place->directory.empty()) {
-    std::error_code made;
-    std::filesystem::create_directories(place->directory, made);  // opening it says what is wrong
+    std::error_code made;  // opening it says what is wrong
+    std::filesystem::create_directories(place->directory, made);
     worker_options.io_paths.push_back({place->directory, false});
   }
   if (options_.thread_isolation) running_slots_ = std::make_shared<RunningSlots>();
@@ -105,8 +105,7 @@ Status LocalRuntime::open_parts() {
   workers_ = std::move(*workers);
 
   RETURN_IF_ERROR(check_not_lost(*database, *place, options_));
-  SqliteOptions sqlite;
-  sqlite.path = *database;
+  const SqliteOptions sqlite{.path = *database};
   auto store = open_sqlite_store(sqlite);
   if (!store.ok()) return store.status();
   store_ = std::move(*store);
@@ -118,8 +117,8 @@ Status LocalRuntime::open_parts() {
   } else {
     ::unlink((options_.data + "/suspects").c_str());  // in processes of their own they do no harm
   }
+  written_directories_ = {directory_of(*database)};
   RETURN_IF_ERROR(open_blob_store(*place));
-  written_directories_.push_back(directory_of(*database));
   auto unfinished = store_->count_unfinished();
   if (!unfinished.ok()) return unfinished.status();
 

@@ -121,7 +121,9 @@ TEST_F(S3BlobFaults, AnAnswerThatWasLostIsFoundByLookingAgain) {
     if (request.line.starts_with("HEAD")) {
       return puts == 0 ? answer("404 Not Found") : found(1, digest);
     }
-    if (request.headers.contains("x-amz-copy-source")) return answer("200 OK");
+    if (request.headers.contains("x-amz-copy-source")) {
+      return answer("200 OK", "", "<R><LastModified>2026-01-01T00:00:00.000Z</LastModified></R>");
+    }
     return ++puts == 1 ? "" : refusal("412 Failed", "PreconditionFailed");
   });
   const auto put = store_->put(Bytes::of("x"));

@@ -208,7 +208,8 @@ TEST_F(S3Client, OneThreadUsesOneConnection) {
 
 TEST_F(S3Client, AFailureBehindA200IsAFailure) {
   answers({s3_error("200 OK", "InternalError"), answer("200 OK", "", "<CopyObjectResult/>")});
-  EXPECT_FALSE(client_->renew("k/x", "\"e\"", Put()));
+  int64_t modified_ms = 0;
+  EXPECT_FALSE(client_->renew("k/x", "\"e\"", Put(), &modified_ms));
   EXPECT_EQ(server_->requests().size(), 2u);
   EXPECT_EQ(server_->requests().at(0).headers.at("x-amz-copy-source"), "/bucket/p/k/x");
 }

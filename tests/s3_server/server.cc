@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "bench/harness/process.h"
+#include "engine/base/signals.h"
 
 extern char** environ;
 
@@ -142,7 +142,7 @@ void S3Server::start() {
 
 void S3Server::stop() {
   if (pid_ <= 1) return;
-  ::kill(pid_, SIGKILL);
+  signal_process(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
 }
