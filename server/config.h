@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,13 +18,15 @@
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 #include "engine/base/time.h"
+#include "s3/client.h"
 
 namespace millrace {
 
 struct NamedStore {  // one entry of `stores`
   std::string name;
-  std::string directory;   // of "file:DIR", absolute
+  std::string directory;   // of "file:DIR", absolute; empty: `s3`
   std::string public_url;  // empty: the server's route /v1/files/NAME
+  std::optional<s3::Location> s3;
 };
 
 enum class AuthMode : uint8_t { kToken, kNone };
@@ -42,6 +45,7 @@ struct Config {
   bool thread_isolation = false;
   int64_t body_bytes_max = kBodyBytesDefault, pixels_max = kPixelsDefault;
   uint64_t memory_bytes_max = 0;
+  uint64_t blob_cache_bytes_max = 0;  // 0: no local copies of blobs in a bucket
   int64_t jobs_max = kJobsResidentDefault, accepted_max = kJobsAcceptedDefault;
   DurationMs retention_ms = 0, lease_ms = 0, drain_ms = 0;
   std::vector<std::string> webhook_secrets;  // references
@@ -75,6 +79,10 @@ std::vector<std::pair<std::string, std::string>> config_environment();
 Result<std::string> resolve_secret(std::string_view reference);
 // What plugins may ask for: configuration key -> JSON text, secrets resolved. [main]
 Result<std::vector<std::pair<std::string, std::string>>> plugin_settings(const Config& config);
+
+// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; empty where they are not set.
+// [main]
+s3::Credentials s3_credentials();
 
 // Half of the cgroup's memory limit (v1 or v2), or of the machine's memory. [any]
 uint64_t default_memory_bytes();

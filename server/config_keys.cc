@@ -25,9 +25,14 @@ const std::vector<ConfigKey>& config_keys() {
        "Whether PUT may change pipelines (not in this version)."},
       {"steps", K::kText, "", "Directory of step plugins; default: steps, next to the program."},
       {"store", K::kText, "sqlite:", "Where jobs are durable: sqlite: (in data) or sqlite:PATH."},
-      {"blobs", K::kText, "file:", "Where bytes are durable: file: (in data) or file:DIR."},
+      {"blobs", K::kText, "file:",
+       "Where bytes are durable: file: (in data), file:DIR or "
+       "s3://BUCKET/PREFIX?endpoint=URL&region=R."},
+      {"blobs.cache", K::kSize, "1GiB",
+       "Local copies of blobs in a bucket, below data; 0B keeps none."},
       {"stores", K::kStores, "",
-       "Named places of the step store: {NAME: {url: \"file:DIR\", public_url: URL}}."},
+       "Named places of the step store: {NAME: {url: \"file:DIR\" or \"s3://…\", public_url: "
+       "URL}}."},
       {"workers.cpu", K::kInt, "", "Steps of the cpu lane that run at once; default: the cores."},
       {"workers.io", K::kInt, "32", "Steps of the io lane that run at once."},
       {"workers.isolation", K::kWord, "process",

@@ -55,6 +55,14 @@ uint64_t default_memory_bytes() {
   return std::min(machine, cgroup_limit()) / 2;
 }
 
+s3::Credentials s3_credentials() {
+  const auto text = [](const char* name) -> std::string {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  return {text("AWS_ACCESS_KEY_ID"), text("AWS_SECRET_ACCESS_KEY"), text("AWS_SESSION_TOKEN")};
+}
+
 Result<std::string> resolve_secret(std::string_view reference) {
   std::string value;
   if (reference.starts_with("env:")) {
@@ -82,9 +90,12 @@ Result<std::string> resolve_secret(std::string_view reference) {
 
 Result<std::vector<std::pair<std::string, std::string>>> plugin_settings(const Config& config) {
   Value::Map stores;
+  bool any_s3 = false;
   for (const NamedStore& store : config.stores) {
     const Value public_url = store.public_url.empty() ? Value() : Value(store.public_url);
-    stores[store.name] = Value::Map{{"url", "file:" + store.directory}, {"public_url", public_url}};
+    const std::string url = store.s3 ? store.s3->url() : "file:" + store.directory;
+    stores[store.name] = Value::Map{{"url", url}, {"public_url", public_url}};
+    any_s3 = any_s3 || store.s3.has_value();
   }
   Value::List secrets;
   for (const std::string& reference : config.webhook_secrets) {
@@ -97,6 +108,13 @@ Result<std::vector<std::pair<std::string, std::string>>> plugin_settings(const C
   out.emplace_back("server.public_url",
                    config.public_url.empty() ? "null" : canonical_json(config.public_url));
   out.emplace_back("limits.pixels", canonical_json(config.pixels_max));
+  if (any_s3) {
+    const s3::Credentials keys = s3_credentials();
+    out.emplace_back("s3.keys",
+                     canonical_json(Value::Map{{"access_key_id", keys.access_key_id},
+                                               {"secret_access_key", keys.secret_access_key},
+                                               {"session_token", keys.session_token}}));
+  }
   if (!secrets.empty()) out.emplace_back("webhook.secret", canonical_json(secrets));
   if (config.webhook_allow_set) {
     Value::List ranges;

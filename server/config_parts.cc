@@ -69,6 +69,30 @@ bool is_reference(std::string_view text) {
          (text.starts_with("file:") && text.size() > 5);
 }
 
+// Never quotes the URL: somebody may have put keys into it.
+Status read_s3(std::string_view key, std::string_view url, s3::Location* location) {
+  const std::string problem = s3::parse_location(url, location);
+  if (problem.empty()) return {};
+  return Status::invalid(errors::kConfigInvalid,
+                         fmt::format("{}: this S3 URL cannot be used: {}", key, problem));
+}
+
+void check_s3_keys(const Config& config, std::vector<Status>* problems) {
+  std::string who = config.blobs.starts_with("s3:") ? "blobs" : "";
+  for (const NamedStore& store : config.stores) {
+    if (who.empty() && store.s3) who = "stores." + store.name;
+  }
+  if (who.empty()) return;
+  const s3::Credentials keys = s3_credentials();
+  for (const auto& [name, value] : {std::pair("AWS_ACCESS_KEY_ID", keys.access_key_id),
+                                    std::pair("AWS_SECRET_ACCESS_KEY", keys.secret_access_key)}) {
+    if (!value.empty()) continue;
+    problems->push_back(Status::invalid(
+        errors::kSecretUnreadable,
+        fmt::format("{}: a bucket needs keys; the environment variable {} is not set", who, name)));
+  }
+}
+
 bool is_address_range(const std::string& text) {
   const size_t slash = text.find('/');
   const std::string address = text.substr(0, slash);
@@ -179,8 +203,13 @@ Status ConfigBuilder::set_text(std::string_view key, const std::string& text) {
     if (!text.starts_with("sqlite:")) return bad(key, text, "sqlite: or sqlite:PATH");
     config_->store = text.size() > 7 ? "sqlite:" + absolute_path(text.substr(7)) : text;
   } else if (key == "blobs") {
-    if (text.starts_with("s3:")) return later(key, text);
-    if (!text.starts_with("file:")) return bad(key, text, "file: or file:DIR");
+    if (text.starts_with("s3:")) {
+      s3::Location location;
+      RETURN_IF_ERROR(read_s3(key, text, &location));
+      config_->blobs = location.url();
+      return {};
+    }
+    if (!text.starts_with("file:")) return bad(key, text, "file:, file:DIR or s3://BUCKET/PREFIX");
     config_->blobs = text.size() > 5 ? "file:" + absolute_path(text.substr(5)) : text;
   } else {
     if (text.empty()) return bad(key, text, "a directory");
@@ -237,6 +266,11 @@ Status ConfigBuilder::set_int(std::string_view key, const std::string& text) {
 
 Status ConfigBuilder::set_size(std::string_view key, const std::string& text) {
   const auto size = parse_size(text);
+  if (key == "blobs.cache") {
+    if (!size) return bad(key, text, "a size with its unit, such as 1GiB");
+    config_->blob_cache_bytes_max = static_cast<uint64_t>(*size);
+    return {};
+  }
   if (!size || *size < 1) return bad(key, text, "a size with its unit, such as 64MiB");
   if (key == "limits.body") {
     if (*size > kBlobBytesMax) {
@@ -305,7 +339,7 @@ Status ConfigBuilder::set_stores(const Value& value) {
     if (!is_store_name(name))
       return bad("stores", name, "a name of lower-case letters, digits, _ and -");
     if (entry.kind() != Value::Kind::kMap) return bad(key, "…", "a map with url and public_url");
-    NamedStore store{name, "", ""};
+    NamedStore store{name, "", "", std::nullopt};
     for (const auto& [member, text] : entry.as_map()) {
       if (member != "url" && member != "public_url") {
         return Status::invalid(
@@ -314,9 +348,12 @@ Status ConfigBuilder::set_stores(const Value& value) {
       }
       if (text.kind() != Value::Kind::kString) return bad(key, "…", "text");
       if (member == "url") {
-        if (text.as_string().starts_with("s3:")) return later(key, text.as_string());
+        if (text.as_string().starts_with("s3:")) {
+          RETURN_IF_ERROR(read_s3(key + ".url", text.as_string(), &store.s3.emplace()));
+          continue;
+        }
         if (!text.as_string().starts_with("file:") || text.as_string().size() == 5) {
-          return bad(key, text.as_string(), "file:DIR");
+          return bad(key, text.as_string(), "file:DIR or s3://BUCKET/PREFIX");
         }
         store.directory = absolute_path(text.as_string().substr(5));
       } else {
@@ -325,7 +362,7 @@ Status ConfigBuilder::set_stores(const Value& value) {
         store.public_url = without_last_slash(text.as_string());
       }
     }
-    if (store.directory.empty()) return bad(key, "", "complete: url is missing");
+    if (store.directory.empty() && !store.s3) return bad(key, "", "complete: url is missing");
     config_->stores.push_back(std::move(store));
   }
   return {};
@@ -335,7 +372,7 @@ std::vector<Status> ConfigBuilder::finish() {
   std::vector<Status> problems;
   Config& c = *config_;
   if (c.steps.empty()) c.steps = program_directory() + "/steps";
-  if (c.stores.empty()) c.stores.push_back({"default", c.data + "/store", ""});
+  if (c.stores.empty()) c.stores.push_back({"default", c.data + "/store", "", std::nullopt});
   if (c.memory_bytes_max == 0) c.memory_bytes_max = default_memory_bytes();
   if (!workers_cpu_given_) c.workers_cpu = std::max(1u, std::thread::hardware_concurrency());
   if (!auth_mode_given_) c.auth_mode = c.auth_token.empty() ? AuthMode::kNone : AuthMode::kToken;
@@ -343,6 +380,7 @@ std::vector<Status> ConfigBuilder::finish() {
     problems.push_back(
         Status::invalid(errors::kAuthRequired, "auth.mode is token, but auth.token is not set"));
   }
+  check_s3_keys(c, &problems);
   if (!loopback(c.listen) && c.auth_token.empty() && !auth_mode_given_) {
     problems.push_back(Status::invalid(
         errors::kAuthRequired,

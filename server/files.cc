@@ -1,7 +1,9 @@
 // GET /v1/files/{store}/{key}: objects that the step `store` put into a directory.
 //
-// The key is a path below the store's directory and never leaves it: no segment is "..", and no
-// symbolic link is followed on the way.
+// An object in a bucket is answered with a redirect to a URL that lets whoever holds it have the
+// object for a while; whether there is one, the bucket says. Of a directory, the key is a path
+// below the store's directory and never leaves it: no segment is "..", and no symbolic link is
+// followed on the way.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <linux/openat2.h>
@@ -24,6 +26,7 @@ namespace {
 constexpr std::string_view kTemporaryDirectory = ".millrace.tmp";  // of the step `store`
 constexpr size_t kSniffBytes = 64;
 constexpr size_t kFilePieceBytes = 256 * 1024;
+constexpr int64_t kPresignedSeconds = 900;
 
 class Descriptor {
  public:
@@ -213,6 +216,16 @@ void answer_file(App& app, Exchange& exchange) {
   };
   if (store == nullptr) return missing(fmt::format("no store is named '{}'", name.substr(0, 63)));
   if (!acceptable_key(key)) return missing("this can be no object's key");
+  if (store->s3) {
+    const bool head = exchange.request.method == Method::kHead;  // a signature is of one method
+    Response response = Response::empty(307);
+    response.header("Location", s3::Client(*store->s3, s3_credentials())
+                                    .presigned(head ? "HEAD" : "GET", key, kPresignedSeconds,
+                                               wall_clock_ms() / 1000));
+    response.header("Cache-Control", "no-store");
+    exchange.respond(std::move(response));
+    return;
+  }
   const ExchangeRef ref = exchange.ref();
   const bool taken = app.runtime().off_loop([&app, ref, name, directory = store->directory, key] {
     return [&app, ref, name, opened = open_object(directory, key)] {

@@ -16,6 +16,8 @@ Result<RuntimeOptions> runtime_options(const Config& config) {
   options.data = config.data;
   options.store = config.store;
   options.blobs = config.blobs;
+  options.s3 = s3_credentials();
+  options.blob_cache_bytes_max = config.blob_cache_bytes_max;
   options.thread_isolation = config.thread_isolation;
   options.jobs_resident_max = config.jobs_max;
   options.jobs_accepted_max = config.accepted_max;
@@ -27,7 +29,7 @@ Result<RuntimeOptions> runtime_options(const Config& config) {
   options.workers.pixels_max = static_cast<uint64_t>(config.pixels_max);
   options.workers.settings = std::move(*settings);
   for (const NamedStore& store : config.stores) {
-    options.workers.io_paths.push_back({store.directory, true});
+    if (!store.s3) options.workers.io_paths.push_back({store.directory, true});
   }
   options.metrics = std::make_shared<Metrics>();
   options.metrics->build_info.with({kVersion}).set(1);
@@ -36,6 +38,7 @@ Result<RuntimeOptions> runtime_options(const Config& config) {
 
 Result<std::unique_ptr<Runtime>> open_runtime(const Config& config) {
   for (const NamedStore& store : config.stores) {
+    if (store.s3) continue;
     std::error_code error;
     std::filesystem::create_directories(store.directory, error);
     if (error) {

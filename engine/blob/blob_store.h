@@ -62,17 +62,34 @@ class BlobStore {
   // A read-only file with exactly these bytes, or empty when there is none (S3). Only of a blob
   // known to be durable. [any]
   virtual std::string path(const Digest& digest) const = 0;
+  // Whether this process has written the file under this digest, or read it and found the bytes of
+  // its name. [any]
+  virtual bool verified(const Digest& digest) = 0;
+
+  // Whether blobs are beyond a network: sweep() and remove() then take their time, and are for blob
+  // threads instead of the writer. [any]
+  virtual bool remote() const { return false; }
+  // Whether a blob could be written now. [blob] Unavailable: E123, E126.
+  virtual Status probe() = 0;
+  // Whether the last failure was a refusal (keys, permissions, no such bucket), which only somebody
+  // who mends something can change. [any]
+  virtual bool refused() const { return false; }
+  // Whoever waits for a network waits no longer, and gets Unavailable. For the end. [any]
+  virtual void stop() {}
 
   // Removes blobs last put before `before` for which `named` is false, at most `max`; returns how
   // many. `named` is asked with the blob held, so that no put of the same digest can pass between.
-  // [writer]
+  // [writer; blob when remote()]
   virtual Result<int> sweep(TimeMs before, int max,
                             const std::function<Result<bool>(const Digest&)>& named) = 0;
+
+  // How often sweep() has come to the end of all blobs. [as sweep()]
+  virtual uint64_t sweep_rounds() const = 0;
 
   // Removes one blob unless `named` says that a record names it, asked as above, or this process
   // put it at `put_before_us` (monotonic) or later: its putter may not have heard of it yet
   // (BlobThreads::settled_us). One that was put to be kept stays when its last put was at
-  // `kept_since` or later. Ok when it is not there or stays. [writer]
+  // `kept_since` or later. Ok when it is not there or stays. [as sweep()]
   virtual Status remove(const Digest& digest,
                         const std::function<Result<bool>(const Digest&)>& named,
                         int64_t put_before_us = INT64_MAX, TimeMs kept_since = kNever) = 0;

@@ -18,6 +18,7 @@
 namespace millrace {
 
 constexpr int kBlobThreadsDefault = 4;
+constexpr int kRemoteBlobThreads = 16;  // they wait for a network, not for a disk
 
 class BlobThreads {
  public:

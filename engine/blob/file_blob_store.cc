@@ -65,52 +65,12 @@ class OpenFile {
 FileBlobStore::FileBlobStore(std::string directory, FileOps* ops)
     : directory_(std::move(directory)), ops_(ops) {}
 
-// ---- turns
-
-std::shared_ptr<FileBlobStore::Flight> FileBlobStore::hold(const Digest& digest, Status* shared) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    auto& flight = flights_[digest];
-    if (flight == nullptr) {
-      flight = std::make_shared<Flight>();
-      flight->is_put = true;
-      return flight;
-    }
-    const auto other = flight;
-    other->finished.wait(lock, [&] { return other->done; });
-    if (!other->is_put) continue;  // it was being removed: our turn now, perhaps
-    *shared = other->status;
-    return nullptr;
-  }
-}
-
-std::shared_ptr<FileBlobStore::Flight> FileBlobStore::try_hold(const Digest& digest) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  auto& flight = flights_[digest];
-  if (flight != nullptr) return nullptr;
-  flight = std::make_shared<Flight>();
-  return flight;
-}
-
-void FileBlobStore::let_go(const Digest& digest, const std::shared_ptr<Flight>& flight,
-                           const Status& status) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  flight->done = true;
-  flight->status = status;
-  CHECK(flights_.erase(digest) == 1);
-  flight->finished.notify_all();
-}
-
 // ---- what is known of blobs
 
-bool FileBlobStore::known_durable(const Digest& digest) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return durable_.contains(digest);
-}
-
 bool FileBlobStore::verified(const Digest& digest) {
+  if (book_.knows(digest)) return true;
   const std::lock_guard<std::mutex> lock(mutex_);
-  return durable_.contains(digest) || hashed_.contains(digest);
+  return hashed_.contains(digest);
 }
 
 bool FileBlobStore::suspect(const Digest& digest) {
@@ -119,29 +79,15 @@ bool FileBlobStore::suspect(const Digest& digest) {
 }
 
 void FileBlobStore::remember(const Digest& digest) {
-  const int64_t now = monotonic_us();
+  book_.remember(digest);
   const std::lock_guard<std::mutex> lock(mutex_);
   suspects_.erase(digest);
-  if (!durable_.insert_or_assign(digest, now).second) return;
-  durable_order_.push_back(digest);
-  if (durable_order_.size() <= kDurableBlobsKept) return;
-  const auto oldest = durable_.find(durable_order_.front());
-  if (oldest != durable_.end()) {
-    forgotten_until_us_ = std::max(forgotten_until_us_, oldest->second);
-    durable_.erase(oldest);
-  }
-  durable_order_.pop_front();
-}
-
-void FileBlobStore::forget(const Digest& digest) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  durable_.erase(digest);
 }
 
 // The file under its name may be less than durable although a sync of it will say otherwise.
 void FileBlobStore::distrust(const Digest& digest) {
+  book_.forget(digest);
   const std::lock_guard<std::mutex> lock(mutex_);
-  durable_.erase(digest);
   hashed_.erase(digest);
   // So many failed syncs mean a broken disk; to believe one of them again is the lesser evil to
   // growing without bound.
@@ -171,12 +117,12 @@ Result<Digest> FileBlobStore::put(const Bytes& bytes, bool keep) {
         fmt::format("the spooled bytes of {} were damaged on disk", spooled->digest().text()));
   }
   Status status;
-  auto flight = hold(digest, &status);
+  auto flight = book_.hold(digest, &status);
   // Somebody else's put does not mark it.
-  while (keep && flight == nullptr && status.ok()) flight = hold(digest, &status);
+  while (keep && flight == nullptr && status.ok()) flight = book_.hold(digest, &status);
   if (flight != nullptr) {
     status = put_held(digest, bytes, keep ? kKeptBlobMode : kBlobMode);
-    let_go(digest, flight, status);
+    book_.let_go(digest, flight, status);
   }
   if (!status.ok()) return status;
   return digest;
@@ -185,12 +131,12 @@ Result<Digest> FileBlobStore::put(const Bytes& bytes, bool keep) {
 Status FileBlobStore::put_held(const Digest& digest, const Bytes& bytes, mode_t mode) {
   const std::string name = path(digest);
   bool found = false;
-  if (known_durable(digest)) {
+  if (book_.knows(digest)) {
     found = ops_->touch(name.c_str()) == 0;
     if (found) {
       remember(digest);
     } else {
-      forget(digest);  // somebody removed it
+      book_.forget(digest);  // somebody removed it
     }
   }
   if (!found && !suspect(digest)) {

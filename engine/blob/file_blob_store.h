@@ -23,21 +23,18 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "engine/blob/blob_store.h"
 #include "engine/blob/file_ops.h"
+#include "engine/blob/put_book.h"
 
 namespace millrace {
 
-constexpr size_t kDurableBlobsKept = 1 << 16;
 constexpr int kSweepFilesMax = 4096;  // looked at by one sweep()
 constexpr mode_t kBlobMode = 0444, kKeptBlobMode = 01444;
 
@@ -54,27 +51,18 @@ class FileBlobStore final : public BlobStore {
   Result<Bytes> read(const Digest& digest, bool verify = false) override;
   Result<uint64_t> size(const Digest& digest) override;
   std::string path(const Digest& digest) const override;
-  // Whether this process has written the file under this digest, or read it and found the bytes of
-  // its name. [any]
-  bool verified(const Digest& digest);
+  bool verified(const Digest& digest) override;
   // Goes once around the directories at most, and ends after the one in which kSweepFilesMax files
   // were looked at; the next sweep goes on there.
   Result<int> sweep(TimeMs before, int max,
                     const std::function<Result<bool>(const Digest&)>& named) override;
-  // How often sweep() has come to the end of the directory. [writer]
-  uint64_t sweep_rounds() const { return sweep_rounds_; }
+  uint64_t sweep_rounds() const override { return sweep_rounds_; }
+  Status probe() override;
   Status remove(const Digest& digest, const std::function<Result<bool>(const Digest&)>& named,
                 int64_t put_before_us = INT64_MAX, TimeMs kept_since = kNever) override;
 
  private:
   friend class FileBlobSink;
-  // A put or a removal under way; others who want the digest wait for it.
-  struct Flight {
-    bool is_put = false;
-    bool done = false;
-    Status status;
-    std::condition_variable finished;
-  };
   using Named = std::function<Result<bool>(const Digest&)>;
 
   FileBlobStore(std::string directory, FileOps* ops);
@@ -82,13 +70,6 @@ class FileBlobStore final : public BlobStore {
   void clean_temporary_files();
   Status own_temporary_names();
   Result<std::string> temporary_name();
-
-  // Waits for its turn with the digest. Null: another thread's put of it ended meanwhile, as
-  // `shared` says.
-  std::shared_ptr<Flight> hold(const Digest& digest, Status* shared);
-  // Null: somebody has it.
-  std::shared_ptr<Flight> try_hold(const Digest& digest);
-  void let_go(const Digest& digest, const std::shared_ptr<Flight>& flight, const Status& status);
 
   // All with the digest held.
   Status put_held(const Digest& digest, const Bytes& bytes, mode_t mode);
@@ -106,10 +87,8 @@ class FileBlobStore final : public BlobStore {
   // Visits the blobs of one fan-out directory in no order; false from `visit` ends it.
   void each_blob(int at, const std::function<bool(const Digest&)>& visit) const;
 
-  bool known_durable(const Digest& digest);
   bool suspect(const Digest& digest);
   void remember(const Digest& digest);
-  void forget(const Digest& digest);
   void distrust(const Digest& digest);
   std::string fan_out(const Digest& digest) const;
 
@@ -121,13 +100,11 @@ class FileBlobStore final : public BlobStore {
   std::atomic<uint64_t> next_temporary_{0};
   std::atomic<bool> unnamed_files_{true};  // until the file system says that it has none
 
+  PutBook book_;  // of what this process has made durable itself
+
   std::mutex mutex_;  // of all below but the sweep's; never held across a system call
-  std::unordered_map<Digest, std::shared_ptr<Flight>, DigestHash> flights_;
-  std::unordered_map<Digest, int64_t, DigestHash> durable_;  // and when it was put, monotonic us
-  std::deque<Digest> durable_order_;  // oldest first; may name forgotten ones
-  int64_t forgotten_until_us_ = 0;    // the newest put that durable_ had no room to remember
   std::unordered_set<Digest, DigestHash> suspects_;
-  std::unordered_set<Digest, DigestHash> hashed_;  // by a read; those of durable_ need not be here
+  std::unordered_set<Digest, DigestHash> hashed_;  // by a read; those of book_ need not be here
   std::array<bool, 256> fan_out_durable_{};
 
   int sweep_at_ = 0;  // the fan-out directory to go on with

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <unordered_set>
 
 #include "engine/base/errors.h"
 #include "engine/base/ids.h"
@@ -140,6 +141,13 @@ Result<std::string> FileBlobStore::temporary_name() {
   return fmt::format("{}/tmp/{}-{}", directory_, id_, next_temporary_.fetch_add(1));
 }
 
+Status FileBlobStore::probe() {
+  const auto made = sink();
+  RETURN_IF_ERROR(made->append("x"));
+  const auto written = made->finish();
+  return written.ok() ? Status() : written.status();
+}
+
 // ---- removing
 
 void FileBlobStore::each_blob(int at, const std::function<bool(const Digest&)>& visit) const {
@@ -157,10 +165,10 @@ Result<int> FileBlobStore::sweep(TimeMs before, int max, const Named& named) {
   for (int turn = 0; turn < kFanOuts; turn++) {
     each_blob(sweep_at_, [&](const Digest& digest) {
       looked_at++;
-      const auto flight = try_hold(digest);
+      const auto flight = book_.try_hold(digest);
       if (flight == nullptr) return true;  // it is being put: young
       const auto gone = remove_held(digest, before, named);
-      let_go(digest, flight, {});
+      book_.let_go(digest, flight, {});
       if (!gone.ok()) status = gone.status();
       if (gone.ok() && *gone) removed++;
       return status.ok() && removed < max;
@@ -177,14 +185,9 @@ Result<int> FileBlobStore::sweep(TimeMs before, int max, const Named& named) {
 Status FileBlobStore::remove(const Digest& digest, const Named& named, int64_t put_before_us,
                              TimeMs kept_since) {
   ON_THREAD(kWriter);
-  const auto flight = try_hold(digest);
+  const auto flight = book_.try_hold(digest);
   if (flight == nullptr) return {};  // somebody is putting it: it is wanted again
-  int64_t put_us = 0;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto known = durable_.find(digest);
-    put_us = known != durable_.end() ? known->second : forgotten_until_us_;
-  }
+  const int64_t put_us = book_.put_us(digest);
   Status status;
   if (put_us < put_before_us) {
     struct stat info {};
@@ -193,7 +196,7 @@ Status FileBlobStore::remove(const Digest& digest, const Named& named, int64_t p
     const auto gone = remove_held(digest, kept ? kept_since : kNever, named);
     if (!gone.ok()) status = gone.status();
   }
-  let_go(digest, flight, {});
+  book_.let_go(digest, flight, {});
   return status;
 }
 
@@ -205,9 +208,9 @@ Result<bool> FileBlobStore::remove_held(const Digest& digest, TimeMs before, con
   const auto wanted = named(digest);
   if (!wanted.ok()) return wanted.status();
   if (*wanted) return false;
+  book_.forget(digest);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    durable_.erase(digest);
     suspects_.erase(digest);
   }
   // Not synced: a blob that comes back after a power loss is garbage, and found again.

@@ -30,22 +30,10 @@ uint64_t random_seed() {
   return seed;
 }
 
-// "sqlite:PATH" -> PATH, or data/name when no path is given.
-Result<std::string> local_path(const std::string& url, std::string_view scheme,
-                               const std::string& data, std::string_view name) {
-  if (!url.starts_with(scheme)) {
-    return Status::invalid(
-        errors::kStoreOpen,
-        fmt::format("'{}' is not supported by this version; use '{}' or '{}PATH'", url, scheme,
-                    scheme));
-  }
-  const std::string path = url.substr(scheme.size());
-  return path.empty() ? fmt::format("{}/{}", data, name) : path;
-}
-
-// Whether the step gets the blob of this port as the file that it is.
-bool maps_file(const StepCall& call, size_t port) {
-  return call.decl->lane == Lane::kIo && call.with[port].as_blob().content->durable;
+// Whether the step gets the blob of this port as the file that it is, where blobs are files.
+bool maps_file(const StepCall& call, size_t port, const BlobStore& blobs) {
+  return call.decl->lane == Lane::kIo && !blobs.remote() &&
+         call.with[port].as_blob().content->durable;
 }
 
 const char* outcome_name(const StepOutcome& outcome) {
@@ -68,33 +56,6 @@ const char* outcome_name(const StepOutcome& outcome) {
 
 }  // namespace
 
-Result<std::string> store_path(const std::string& store, const std::string& data) {
-  return local_path(store, "sqlite:", data, "millrace.db");
-}
-
-Result<std::string> blobs_path(const std::string& blobs, const std::string& data) {
-  return local_path(blobs, "file:", data, "blobs");
-}
-
-Status check_not_lost(const std::string& database, const std::string& blobs) {
-  std::error_code error;
-  if (std::filesystem::file_size(database, error) > 0 && !error) return {};
-  for (const auto& folder : std::filesystem::directory_iterator(blobs, error)) {
-    // `tmp` holds none, and is there before the first one.
-    if (folder.path().filename() == "tmp" || !folder.is_directory(error)) continue;
-    const auto first = std::filesystem::directory_iterator(folder, error);
-    if (error || first == std::filesystem::directory_iterator()) continue;
-    return Status::corrupt(
-        errors::kStoreCorrupt,
-        fmt::format(
-            "the store {} is empty or absent, but {} has blobs: its jobs were lost, and the "
-            "blobs would be removed next; restore it from a backup, or move the blobs away "
-            "to begin anew",
-            database, blobs));
-  }
-  return {};
-}
-
 Result<std::unique_ptr<Runtime>> Runtime::open(const RuntimeOptions& options) {
   auto runtime = std::make_unique<LocalRuntime>(options);
   if (Status status = runtime->open_parts(); !status.ok()) return status;
@@ -107,6 +68,7 @@ LocalRuntime::LocalRuntime(const RuntimeOptions& options)
       budget_(std::make_shared<ByteBudget>(options.memory_bytes_max)) {}
 
 LocalRuntime::~LocalRuntime() {
+  if (blobs_) blobs_->stop();
   // Threads first: their completions refer to this object and are never run from here on.
   blob_threads_.reset();
   reader_.reset();
@@ -124,15 +86,17 @@ Status LocalRuntime::open_parts() {
   }
   auto database = store_path(options_.store, options_.data);
   if (!database.ok()) return database.status();
-  auto blob_path = blobs_path(options_.blobs, options_.data);
-  if (!blob_path.ok()) return blob_path.status();
+  auto place = blob_place(options_.blobs, options_.data);
+  if (!place.ok()) return place.status();
   // The workers first: the template process must inherit neither the store's lock nor its files.
   WorkerOptions worker_options = options_.workers;
   worker_options.budget = budget_;
   // The io lane reads inputs where they lie, and `store` gives them a second name.
-  std::error_code made;
-  std::filesystem::create_directories(*blob_path, made);  // opening it will say what is wrong
-  worker_options.io_paths.push_back({*blob_path, false});
+  if (!place->directory.empty()) {
+    std::error_code made;  // opening it says what is wrong
+    std::filesystem::create_directories(place->directory, made);
+    worker_options.io_paths.push_back({place->directory, false});
+  }
   if (options_.thread_isolation) running_slots_ = std::make_shared<RunningSlots>();
   worker_options.running = running_slots_;
   auto workers = options_.thread_isolation ? start_thread_workers(worker_options)
@@ -140,9 +104,8 @@ Status LocalRuntime::open_parts() {
   if (!workers.ok()) return workers.status();
   workers_ = std::move(*workers);
 
-  RETURN_IF_ERROR(check_not_lost(*database, *blob_path));
-  SqliteOptions sqlite;
-  sqlite.path = *database;
+  RETURN_IF_ERROR(check_not_lost(*database, *place, options_));
+  const SqliteOptions sqlite{.path = *database};
   auto store = open_sqlite_store(sqlite);
   if (!store.ok()) return store.status();
   store_ = std::move(*store);
@@ -154,10 +117,8 @@ Status LocalRuntime::open_parts() {
   } else {
     ::unlink((options_.data + "/suspects").c_str());  // in processes of their own they do no harm
   }
-  auto blobs = FileBlobStore::open(*blob_path);
-  if (!blobs.ok()) return blobs.status();
-  blobs_ = std::move(*blobs);
-  written_directories_ = {directory_of(*database), *blob_path};
+  written_directories_ = {directory_of(*database)};
+  RETURN_IF_ERROR(open_blob_store(*place));
   auto unfinished = store_->count_unfinished();
   if (!unfinished.ok()) return unfinished.status();
 
@@ -175,7 +136,8 @@ Status LocalRuntime::open_parts() {
 
   writer_ = std::make_unique<Writer>(store_.get());
   reader_ = std::make_unique<Reader>();
-  blob_threads_ = std::make_unique<BlobThreads>(blobs_.get());
+  blob_threads_ = std::make_unique<BlobThreads>(
+      blobs_.get(), blobs_->remote() ? kRemoteBlobThreads : kBlobThreadsDefault);
   poll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
   CHECK(poll_fd_ >= 0);
   watch(poll_fd_, writer_->poll_fd());
@@ -184,6 +146,21 @@ Status LocalRuntime::open_parts() {
   watch(poll_fd_, workers_->poll_fd());
   sweeper_.emplace(std::max(options_.retention_ms, kBlobGraceMsMin), wall_clock_ms(),
                    monotonic_us() / 1000);
+  return {};
+}
+
+// What S3 refuses would be refused for ever; what it does not answer is waited out, as later on.
+Status LocalRuntime::open_blob_store(const BlobPlace& place) {
+  auto blobs = open_blobs(place, options_);
+  if (!blobs.ok()) return blobs.status();
+  blobs_ = std::move(*blobs);
+  written_directories_.push_back(place.s3 ? options_.data : place.directory);
+  if (!blobs_->remote()) return {};
+  const Status status = blobs_->probe();
+  if (status.ok()) return {};
+  if (blobs_->refused()) return status;
+  log_event(LogLevel::kError, "blob.store_away", {{"error", status.message()}});
+  watch_blobs();
   return {};
 }
 
@@ -367,9 +344,9 @@ void LocalRuntime::start_step(StartStep& action) {
     if (call.with[port].kind() != Value::Kind::kBlob) continue;
     const BlobContent& content = *call.with[port].as_blob().content;
     // The io lane maps the durable file: no copy through a slab, and `store` may link it.
-    if (maps_file(call, port) && blobs_->verified(*content.digest)) {
+    if (maps_file(call, port, *blobs_) && blobs_->verified(*content.digest)) {
       call.paths[port] = blobs_->path(*content.digest);
-    } else if (maps_file(call, port)) {
+    } else if (maps_file(call, port, *blobs_)) {
       to_load.push_back(port);  // an earlier process left it: it is looked at first
       continue;
     }
@@ -392,7 +369,7 @@ void LocalRuntime::load_blob(Ticket ticket, size_t port) {
   blob_threads_->read(digest, [this, ticket, port](Result<Bytes> bytes) {
     const auto waiting = loading_.find(ticket);
     if (waiting == loading_.end()) return;
-    if (bytes.ok() && maps_file(waiting->second.call, port)) {
+    if (bytes.ok() && maps_file(waiting->second.call, port, *blobs_)) {
       waiting->second.call.paths[port] =
           blobs_->path(*waiting->second.call.with[port].as_blob().content->digest);
       if (--waiting->second.missing == 0) send(ticket);

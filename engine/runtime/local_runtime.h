@@ -12,7 +12,6 @@
 #include <unordered_set>
 
 #include "engine/blob/blob_threads.h"
-#include "engine/blob/file_blob_store.h"
 #include "engine/core/sweeper.h"
 #include "engine/runtime/definitions.h"
 #include "engine/runtime/runtime.h"
@@ -29,6 +28,7 @@ class LocalRuntime final : public Runtime {
   explicit LocalRuntime(const RuntimeOptions& options);
   ~LocalRuntime() override;
   Status open_parts();  // once, right after construction
+  Status open_blob_store(const BlobPlace& place);
 
   std::shared_ptr<const Catalogue> catalogue() const override { return workers_->catalogue(); }
   const std::vector<PluginProblem>& plugin_problems() const override {
@@ -138,7 +138,16 @@ class LocalRuntime final : public Runtime {
   void finish_adopt(std::shared_ptr<const JobRecord> record, std::shared_ptr<const Graph> graph,
                     std::string why, std::function<void()> then);
   void sweep();
+  // Blobs that may be garbage, as a look into a bucket found them.
+  struct Suspicion {
+    std::vector<Digest> digests;
+    bool round = false;  // all blobs have been looked at
+  };
+  void look_for_garbage(TimeMs now, int64_t every, TimeMs before);
+  void sweep_store(TimeMs now, int64_t every, std::optional<TimeMs> before,
+                   std::shared_ptr<Suspicion> suspicion);
   void drop_orphans(std::vector<Digest> orphans);
+  void remove_remote(std::vector<Digest> orphans, int64_t settled_us, TimeMs since);
   void watch_space();
   void poll_space();
   void watch_blobs();
@@ -154,7 +163,7 @@ class LocalRuntime final : public Runtime {
   const std::shared_ptr<ByteBudget> budget_;
   const NodeId node_ = NodeId::random();
   std::unique_ptr<SqliteStore> store_;
-  std::unique_ptr<FileBlobStore> blobs_;
+  std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<Writer> writer_;
   std::unique_ptr<Reader> reader_;
   std::unique_ptr<BlobThreads> blob_threads_;

@@ -223,24 +223,56 @@ void LocalRuntime::sweep() {
   // What was too young for the last one, and what nobody ever named, is garbage by the next.
   const TimeMs before = sweeper_->garbage_before(now);
   if (monotonic_us() - swept_us_ > (now - before) * 1000) blobs_dirty_ = true;
-  const bool full = blobs_dirty_;
-  on_writer([this, now, every, full, before] {
+  if (blobs_dirty_ && blobs_->remote()) {
+    look_for_garbage(now, every, before);
+  } else {
+    sweep_store(now, every, blobs_dirty_ ? std::optional(before) : std::nullopt,
+                std::make_shared<Suspicion>());
+  }
+}
+
+// A bucket is looked through on a blob thread: the writer, for which all records wait, must not
+// wait for a network.
+void LocalRuntime::look_for_garbage(TimeMs now, int64_t every, TimeMs before) {
+  const bool asked = blob_threads_->run([this, now, every, before]() -> std::function<void()> {
+    auto suspicion = std::make_shared<Suspicion>();
+    const uint64_t rounds = blobs_->sweep_rounds();
+    const auto swept =
+        blobs_->sweep(before, kSweepBatch, [&](const Digest& digest) -> Result<bool> {
+          suspicion->digests.push_back(digest);
+          return true;
+        });
+    if (!swept.ok()) {
+      log_event(LogLevel::kError, "blob.sweep_failed", {{"error", swept.status().message()}});
+    }
+    suspicion->round = swept.ok() && blobs_->sweep_rounds() != rounds;
+    return [this, now, every, suspicion] { sweep_store(now, every, std::nullopt, suspicion); };
+  });
+  if (!asked) after(every, [this] { sweep(); });
+}
+
+// Expired records go; of the blobs in `suspicion`, and of all files before `before`, those are
+// found that no record names.
+void LocalRuntime::sweep_store(TimeMs now, int64_t every, std::optional<TimeMs> before,
+                               std::shared_ptr<Suspicion> suspicion) {
+  on_writer([this, now, every, before, suspicion = std::move(suspicion)] {
     auto unnamed = std::make_shared<std::vector<Digest>>();
     const auto removed = store_->sweep(now, kSweepBatch, unnamed.get());
     size_t garbage = 0;
-    bool round = false;  // all blobs have been looked at
-    if (full) {
-      // Only looks: what the core holds is the loop's to say.
-      const auto note = [&](const Digest& digest) -> Result<bool> {
-        const auto named = store_->names_blob(digest);
-        if (named.ok() && !*named && garbage < kSweepBatch) {
-          unnamed->push_back(digest);
-          garbage++;
-        }
-        return true;
-      };
+    bool round = suspicion->round;
+    // Only looks: what the core holds is the loop's to say.
+    const auto note = [&](const Digest& digest) -> Result<bool> {
+      const auto named = store_->names_blob(digest);
+      if (named.ok() && !*named && (!before || garbage < kSweepBatch)) {
+        unnamed->push_back(digest);
+        garbage++;
+      }
+      return true;
+    };
+    for (const Digest& digest : suspicion->digests) static_cast<void>(note(digest));
+    if (before) {
       const uint64_t rounds = blobs_->sweep_rounds();
-      const auto swept = blobs_->sweep(before, kSweepBatch, note);
+      const auto swept = blobs_->sweep(*before, kSweepBatch, note);
       if (!swept.ok()) {
         log_event(LogLevel::kError, "blob.sweep_failed", {{"error", swept.status().message()}});
       }
@@ -269,7 +301,16 @@ void LocalRuntime::drop_orphans(std::vector<Digest> orphans) {
   if (orphans.empty()) return;
   // A put that the core has not heard of yet holds its blob as well: what was put since is left.
   on_writer([this, orphans = std::move(orphans), settled_us = blob_threads_->settled_us(),
-             since = sweeper_->garbage_before(wall_clock_ms())] {
+             since = sweeper_->garbage_before(wall_clock_ms())]() mutable -> std::function<void()> {
+    if (blobs_->remote()) {
+      std::erase_if(orphans, [this](const Digest& digest) {
+        const auto named = store_->names_blob(digest);
+        return !named.ok() || *named;
+      });
+      return [this, orphans = std::move(orphans), settled_us, since] {
+        remove_remote(orphans, settled_us, since);
+      };
+    }
     for (const Digest& digest : orphans) {
       const Status status = blobs_->remove(
           digest, [this](const Digest& d) { return store_->names_blob(d); }, settled_us, since);
@@ -279,6 +320,25 @@ void LocalRuntime::drop_orphans(std::vector<Digest> orphans) {
     }
     return [] {};
   });
+}
+
+// On a blob thread, for the writer must not wait for a network. That no record names them was the
+// writer's to say, and stays true: who names a stored blob puts its bytes again (core/sweeper.h),
+// which is since `settled_us`, or still under way.
+void LocalRuntime::remove_remote(std::vector<Digest> orphans, int64_t settled_us, TimeMs since) {
+  const auto unnamed = [](const Digest&) -> Result<bool> { return false; };
+  const bool asked = blob_threads_->run(
+      [this, orphans = std::move(orphans), settled_us, since, unnamed]() -> std::function<void()> {
+        for (const Digest& digest : orphans) {
+          const Status status = blobs_->remove(digest, unnamed, settled_us, since);
+          if (status.ok()) continue;
+          // The next ones would fail as well; a later sweep finds them.
+          log_event(LogLevel::kWarning, "blob.remove_failed", {{"error", status.message()}});
+          break;
+        }
+        return [] {};
+      });
+  if (!asked) log_event(LogLevel::kWarning, "blob.remove_put_off", {});
 }
 
 // Of each file system that we write to: bytes, and inodes where they are counted.
@@ -321,21 +381,21 @@ void LocalRuntime::poll_space() {
 void LocalRuntime::watch_blobs() {
   if (blobs_failing_) return;
   blobs_failing_ = true;
-  log_event(LogLevel::kError, "blob.disk_failing", {{"code", error_code(errors::kBlobWrite)}});
+  log_event(LogLevel::kError, blobs_->remote() ? "blob.store_failing" : "blob.disk_failing",
+            {{"code", error_code(errors::kBlobWrite)}});
   after(kSpacePollMs, [this] { poll_blobs(); });
 }
 
 void LocalRuntime::poll_blobs() {
   const bool asked = blob_threads_->run([this]() -> std::function<void()> {
-    const auto sink = blobs_->sink();
-    const bool written = sink->append("x").ok() && sink->finish().ok();
+    const bool written = blobs_->probe().ok();
     return [this, written] {
       if (!written) {
         after(kSpacePollMs, [this] { poll_blobs(); });
         return;
       }
       blobs_failing_ = false;
-      log_event(LogLevel::kInfo, "blob.disk_works", {});
+      log_event(LogLevel::kInfo, blobs_->remote() ? "blob.store_works" : "blob.disk_works", {});
     };
   });
   if (!asked) after(kSpacePollMs, [this] { poll_blobs(); });
@@ -393,7 +453,10 @@ Health LocalRuntime::health() const {
   if (!started_) return {false, "starting"};
   if (draining_) return {false, "draining: no job is accepted any more"};
   if (no_space_) return {false, "the disk is full"};
-  if (blobs_failing_) return {false, "the disk refuses to be written; the log says why"};
+  if (blobs_failing_) {
+    return {false, blobs_->remote() ? "the store of the blobs does not answer; the log says why"
+                                    : "the disk refuses to be written; the log says why"};
+  }
   if (workers_->stuck()) return {false, "no worker process can be started"};
   return {true, ""};
 }

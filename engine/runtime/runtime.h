@@ -22,6 +22,7 @@
 #include "engine/blob/blob_upload.h"
 #include "engine/core/event.h"
 #include "engine/pipeline/parse.h"
+#include "engine/runtime/open_blobs.h"
 #include "engine/store/store.h"
 #include "engine/worker/workers.h"
 
@@ -29,9 +30,11 @@ namespace millrace {
 
 struct RuntimeOptions {
   std::string data;  // directory of the embedded store and of local blobs; made when absent
-  std::string store = "sqlite:";  // "sqlite:" (in data) or "sqlite:PATH"
-  std::string blobs = "file:";    // "file:" (in data) or "file:DIR"
-  bool thread_isolation = false;  // workers.isolation: thread
+  std::string store = "sqlite:";                      // "sqlite:" (in data) or "sqlite:PATH"
+  std::string blobs = "file:";                        // "file:" (in data), "file:DIR" or "s3://…"
+  s3::Credentials s3;                                 // of "s3://…"
+  uint64_t blob_cache_bytes_max = uint64_t{1} << 30;  // of local copies of blobs in a bucket
+  bool thread_isolation = false;                      // workers.isolation: thread
   WorkerOptions workers;
   int64_t jobs_resident_max = kJobsResidentDefault;
   int64_t jobs_accepted_max = kJobsAcceptedDefault;
@@ -147,12 +150,5 @@ class Runtime {
   virtual Health health() const = 0;
   virtual bool workers_stuck() const = 0;  // the process should end (exit 6)
 };
-
-// The file of the embedded store and the directory of local blobs, from RuntimeOptions' `store` or
-// `blobs` and `data`. E120: an address of another kind. [any]
-Result<std::string> store_path(const std::string& store, const std::string& data);
-Result<std::string> blobs_path(const std::string& blobs, const std::string& data);
-// E125: there are blobs, but the database that named them is gone. [main]
-Status check_not_lost(const std::string& database, const std::string& blobs);
 
 }  // namespace millrace

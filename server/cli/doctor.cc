@@ -15,7 +15,7 @@
 #include "engine/base/errors.h"
 #include "engine/base/log.h"
 #include "engine/base/time.h"
-#include "engine/blob/file_blob_store.h"
+#include "engine/blob/s3_blob_store.h"
 #include "engine/store/sqlite_store.h"
 #include "engine/worker/sandbox_probe.h"
 #include "server/cli/broken_blob.h"
@@ -193,10 +193,12 @@ void check_plugins(const Config& config, Report* report) {
 
 // Each blob that a record names is read and hashed once, in the order of digests: what has been
 // seen need not be remembered.
-void check_blobs(SqliteStore* store, const std::string& directory, Report* report) {
-  std::unique_ptr<FileBlobStore> blobs;
-  if (exists(directory)) {  // opening would make it
-    auto opened = FileBlobStore::open(directory);
+void check_blobs(SqliteStore* store, const BlobPlace& place, Report* report) {
+  std::unique_ptr<BlobStore> blobs;
+  if (place.s3 || exists(place.directory)) {  // opening would make it
+    RuntimeOptions options;
+    options.s3 = s3_credentials();
+    auto opened = open_blobs(place, options, /*keep_copies=*/false);
     if (!opened.ok()) {
       report->bad(opened.status());
       return;
@@ -215,9 +217,13 @@ void check_blobs(SqliteStore* store, const std::string& directory, Report* repor
       const Status status = blobs == nullptr ? Status::not_found(errors::kBlobUnknown, "")
                                              : blobs->read(digest, /*verify=*/true).status();
       seen++;
+      if (place.s3 && status.code() == Code::kUnavailable) {  // of all the others it says nothing
+        report->bad(status);
+        return;
+      }
       if (!status.ok()) {
         broken++;
-        report->bad(broken_blob_text(store, directory, digest, status));
+        report->bad(broken_blob_text(store, place.shown(), digest, status));
       }
       report->progress(fmt::format("{} blobs", seen));
     }
@@ -257,6 +263,22 @@ bool check_records(SqliteStore* store, Report* report) {
   return true;
 }
 
+// A bucket must be there, and the keys must do all that a server does with it.
+bool check_bucket(const std::string& what, const s3::Location& location, Report* report) {
+  S3BlobOptions options;
+  options.location = location;
+  options.credentials = s3_credentials();
+  const auto opened = S3BlobStore::open(options);
+  const Status status = opened.ok() ? (*opened)->check_access() : opened.status();
+  if (status.ok()) {
+    report->good(fmt::format("{} {}", what, location.shown()));
+  } else {
+    report->bad(
+        Status::unavailable(status.number(), fmt::format("{}: {}", what, status.message())));
+  }
+  return status.ok();
+}
+
 void check_newest_job(SqliteStore* store, Report* report) {
   const auto newest = store->list({}, "", 1);
   if (!newest.ok()) {
@@ -277,17 +299,24 @@ void check_store(const Config& config, Report* report) {
     }
   };
   for (const NamedStore& store : config.stores) {
+    if (store.s3) {
+      check_bucket("stores." + store.name, *store.s3, report);
+      continue;
+    }
     check_part("stores." + store.name, store.directory, errors::kStoreOpen);
   }
-  const auto blobs = blobs_path(config.blobs, config.data);
+  const auto place = blob_place(config.blobs, config.data);
   const auto path = store_path(config.store, config.data);
-  for (const auto* one : {&blobs, &path}) {
-    if (!one->ok()) report->bad(one->status());
-  }
-  if (blobs.ok()) check_part("blobs", *blobs, errors::kBlobWrite);
+  if (!place.ok()) report->bad(place.status());
+  if (!path.ok()) report->bad(path.status());
+  bool blobs = place.ok();
+  if (blobs && place->s3) blobs = check_bucket("blobs", *place->s3, report);
+  if (blobs && !place->s3) check_part("blobs", place->directory, errors::kBlobWrite);
   if (!path.ok()) return;
-  if (blobs.ok()) {
-    if (const Status lost = check_not_lost(*path, *blobs); !lost.ok()) {
+  if (blobs) {
+    RuntimeOptions options;
+    options.s3 = s3_credentials();
+    if (const Status lost = check_not_lost(*path, *place, options); !lost.ok()) {
       report->bad(lost);
       return;
     }
@@ -313,7 +342,7 @@ void check_store(const Config& config, Report* report) {
     report->good("store " + *path);
     if (!check_records(store->get(), report)) return;
     check_newest_job(store->get(), report);
-    if (blobs.ok()) check_blobs(store->get(), *blobs, report);
+    if (blobs) check_blobs(store->get(), *place, report);
   }
 }
 

@@ -37,9 +37,12 @@ struct Exported {
 };
 
 // Stops at the first blob that cannot be written: the next ones could not either.
-Status copy_blobs(SqliteStore* copy, const std::string& from_directory,
+Status copy_blobs(SqliteStore* copy, const Config& config, const BlobPlace& place,
                   const std::string& to_directory, Exported* done) {
-  auto from = FileBlobStore::open(from_directory);
+  RuntimeOptions options;
+  options.s3 = s3_credentials();
+  options.data = config.data;
+  auto from = open_blobs(place, options, /*keep_copies=*/false);
   if (!from.ok()) return from.status();
   auto to = FileBlobStore::open(to_directory);
   if (!to.ok()) return to.status();
@@ -51,9 +54,10 @@ Status copy_blobs(SqliteStore* copy, const std::string& from_directory,
     if (page->empty()) break;
     for (const Digest& digest : *page) {
       const auto bytes = (*from)->read(digest, /*verify=*/true);
+      if (place.s3 && bytes.status().code() == Code::kUnavailable) return bytes.status();
       if (!bytes.ok()) {
         done->broken++;
-        print_error("error " + broken_blob_text(copy, from_directory, digest, bytes.status()));
+        print_error("error " + broken_blob_text(copy, place.shown(), digest, bytes.status()));
         continue;
       }
       const auto put = (*to)->put(*bytes);
@@ -85,7 +89,7 @@ Status name_damaged_jobs(SqliteStore* copy, Exported* done) {
 Result<Exported> export_all(const Config& config, const std::string& target) {
   const auto store = store_path(config.store, config.data);
   if (!store.ok()) return store.status();
-  const auto blobs = blobs_path(config.blobs, config.data);
+  const auto blobs = blob_place(config.blobs, config.data);
   if (!blobs.ok()) return blobs.status();
   if (access(store->c_str(), R_OK) != 0) {
     return Status::unavailable(errors::kStoreOpen,
@@ -102,7 +106,8 @@ Result<Exported> export_all(const Config& config, const std::string& target) {
   if (!copy.ok()) return copy.status();
   Exported done;
   RETURN_IF_ERROR(name_damaged_jobs(copy->get(), &done));
-  RETURN_IF_ERROR(copy_blobs(copy->get(), *blobs, *blobs_path("file:", target), &done));
+  RETURN_IF_ERROR(
+      copy_blobs(copy->get(), config, *blobs, blob_place("file:", target)->directory, &done));
   return done;
 }
 

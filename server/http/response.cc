@@ -45,6 +45,8 @@ const char* status_phrase(int status) {
       return "Partial Content";
     case 304:
       return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
     case 400:
       return "Bad Request";
     case 401:

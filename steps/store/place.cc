@@ -56,11 +56,16 @@ Failure find_place(std::string_view stores_json, std::string_view name, Place* p
                                          printable(name), printable(name))};
   }
   place->name = name;
-  if (!directory_of(url, &place->directory)) {
+  if (url.starts_with("s3:")) {
+    if (std::string problem = s3::parse_location(url, &place->s3); !problem.empty()) {
+      return {"store_unsupported",
+              fmt::format("the S3 URL of store '{}' cannot be used: {}", printable(name), problem)};
+    }
+  } else if (!directory_of(url, &place->directory)) {
     const std::string_view scheme = url.substr(0, url.find(':'));
     return {"store_unsupported",
             fmt::format("store '{}' is of the kind '{}:', which this version cannot write; it "
-                        "writes file: stores (\"file:DIR\")",
+                        "writes \"file:DIR\" and \"s3://BUCKET/PREFIX\"",
                         printable(name), printable(scheme))};
   }
   std::string_view public_url;

@@ -1,7 +1,7 @@
 // store: the plugin's declaration, and the way from a call to a put.
 //
 // What a key may be is key.h, where the stores are is place.h, how bytes become an object is
-// file_store.h.
+// file_store.h and s3_store.h.
 #include <fmt/format.h>
 
 #include <string>
@@ -11,6 +11,7 @@
 #include "steps/store/file_store.h"
 #include "steps/store/key.h"
 #include "steps/store/place.h"
+#include "steps/store/s3_store.h"
 
 namespace millrace::store_step {
 namespace {
@@ -64,8 +65,18 @@ int32_t put(const mr_call* call) {
       .size = blob.size,
       .path = blob.path,
       .digest = blob.digest != nullptr ? blob.digest : digest_of(blob.data, blob.size)};
-  const PutResult result = put_object(place.directory, key, source, replace,
-                                      [call] { return call->host->progress(call, 500) == MR_OK; });
+  const auto go_on = [call] { return call->host->progress(call, 500) == MR_OK; };
+  PutResult result;
+  if (!place.directory.empty()) {
+    result = put_object(place.directory, key, source, replace, go_on);
+  } else {
+    s3::Credentials keys;
+    if (Failure failure = read_keys(setting_of(call, "s3.keys"), &keys)) return fail(call, failure);
+    s3::Client client(place.s3, std::move(keys));
+    const char* type = blob.media_type;
+    result = put_s3_object(&client, std::string(key), source, type == nullptr ? "" : type, replace,
+                           go_on);
+  }
   if (result.cancelled) return MR_CANCELLED;
   if (result.failure) return fail(call, result.failure);
   (void)call->host->note(call, note_of(result));
@@ -132,7 +143,13 @@ const mr_reason kReasons[] = {
     {sizeof(mr_reason), "store_unknown",
      "No store of this name is configured. Name one under 'stores' in the configuration.", 0},
     {sizeof(mr_reason), "store_unsupported",
-     "The store's url has a scheme that this version cannot write. Use file:DIR.", 0},
+     "The store's url cannot be used. Use file:DIR or s3://BUCKET/PREFIX.", 0},
+    {sizeof(mr_reason), "access_denied",
+     "The bucket refuses: keys, permissions, region or its name. The message says what to mend.",
+     0},
+    {sizeof(mr_reason), "unavailable",
+     "The bucket did not answer, or had trouble, several times in a row. Try again later.",
+     MR_TRANSIENT},
     {sizeof(mr_reason), "conflict",
      "Another program kept changing the object while it was being replaced, or holds the lock. Let "
      "only millrace write into the store.",
@@ -142,15 +159,15 @@ const mr_reason kReasons[] = {
      "again, which does not count as an attempt.",
      MR_TRANSIENT | MR_NO_SPACE},
     {sizeof(mr_reason), "io_error",
-     "The store's file system answered with an error. Look at the message, the permissions and the "
-     "disk.",
+     "The store's file system or bucket answered with an error. Look at the message, the "
+     "permissions and the disk.",
      MR_TRANSIENT}};
 
 const mr_step kStep = {
     .size = sizeof(mr_step),
     .name = "store",
     .major = 1,
-    .minor = 0,
+    .minor = 1,
     .effect = MR_IDEMPOTENT,
     .lane = MR_LANE_IO,
     .doc =
@@ -167,7 +184,7 @@ const mr_step kStep = {
     .result_count = kResultCount,
     .reasons = kReasons,
     .reason_count = sizeof kReasons / sizeof kReasons[0],
-    .settings = "stores server.public_url",
+    .settings = "stores server.public_url s3.keys",
     .run = run};
 
 const mr_step* const kSteps[] = {&kStep};
@@ -179,7 +196,7 @@ extern "C" MR_EXPORT const mr_plugin mr_plugin_v1 = {.size = sizeof(mr_plugin),
                                                      .abi_major = MR_ABI_MAJOR,
                                                      .abi_minor = MR_ABI_MINOR,
                                                      .name = "store",
-                                                     .version = "1.0",
+                                                     .version = "1.1",
                                                      .steps = millrace::store_step::kSteps,
                                                      .step_count = 1,
                                                      .load = nullptr,

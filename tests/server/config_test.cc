@@ -127,6 +127,40 @@ TEST_F(ConfigTest, SecretsAreReferencesAndNeverShown) {
   EXPECT_TRUE(found);
 }
 
+TEST_F(ConfigTest, BucketsNeedKeysWhichNobodyShows) {
+  setenv("AWS_ACCESS_KEY_ID", "AKID", 1);
+  setenv("AWS_SECRET_ACCESS_KEY", "hunter2", 1);
+  const std::string text =
+      "blobs: \"s3://pictures/b?endpoint=http://127.0.0.1:9000\"\nblobs.cache: 0B\n"
+      "stores: { default: { url: \"s3://pictures/o?region=eu-west-1\" } }\n";
+  const LoadedConfig loaded = load(text);
+  ASSERT_TRUE(loaded.errors.empty()) << loaded.errors[0];
+  EXPECT_EQ(loaded.config.blob_cache_bytes_max, 0u);
+  EXPECT_EQ(loaded.config.blobs,
+            "s3://pictures/b?endpoint=http://127.0.0.1:9000&region=us-east-1&path_style=true");
+  ASSERT_TRUE(loaded.config.stores[0].s3.has_value());
+  EXPECT_EQ(loaded.config.stores[0].s3->region, "eu-west-1");
+  const auto settings = plugin_settings(loaded.config);
+  for (const auto& [key, json] : *settings) {
+    EXPECT_EQ(json.find("hunter2") != std::string::npos, key == "s3.keys") << key;
+  }
+  unsetenv("AWS_SECRET_ACCESS_KEY");
+  const LoadedConfig keyless = load(text);
+  ASSERT_EQ(keyless.errors.size(), 1u);
+  EXPECT_NE(keyless.errors[0].find("E106: blobs: a bucket needs keys"), std::string::npos)
+      << keyless.errors[0];
+  unsetenv("AWS_ACCESS_KEY_ID");
+  EXPECT_EQ(load("").config.blob_cache_bytes_max, uint64_t{1} << 30);
+  for (const auto& [broken, part] : std::vector<std::pair<std::string, std::string>>{
+           {"blobs: \"s3://id:hunter2@b\"\n", "blobs: this S3 URL cannot be used"},
+           {"stores: { x: { url: \"s3://U\" } }\n", "stores.x.url: this S3 URL"}}) {
+    const LoadedConfig refused = load(broken);
+    ASSERT_FALSE(refused.errors.empty());
+    EXPECT_NE(refused.errors[0].find(part), std::string::npos) << refused.errors[0];
+    EXPECT_EQ(refused.errors[0].find("hunter2"), std::string::npos) << refused.errors[0];
+  }
+}
+
 TEST_F(ConfigTest, TheSchemaIsJsonAndKnowsEveryKey) {
   const auto schema = parse_json(config_schema());
   ASSERT_TRUE(schema.ok());

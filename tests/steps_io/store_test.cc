@@ -36,7 +36,8 @@ class StoreStep : public testing::Test {
     call.settings["stores"] = R"({"default":{"url":"file:)" + directory_.path() +
                               R"(","public_url":null},"cdn":{"url":"file://)" + directory_.path() +
                               R"(/cdn","public_url":"https://cdn.example/p/"},)"
-                              R"("cloud":{"url":"s3://bucket/prefix"}})";
+                              R"("cloud":{"url":"gs://bucket/prefix"},)"
+                              R"("bad":{"url":"s3://B"},"keyless":{"url":"s3://bucket"}})";
     return call;
   }
   TestResult put(const std::string& key, const std::string& bytes) {
@@ -128,9 +129,14 @@ TEST_F(StoreStep, UnknownAndUnsupportedStoresAreNamed) {
   other.params["store"] = "nowhere";
   const TestResult unknown = run_step(step_, other);
   EXPECT_EQ(unknown.reason, "store_unknown");
-  EXPECT_NE(unknown.message.find("default, cdn, cloud"), std::string::npos) << unknown.message;
+  EXPECT_NE(unknown.message.find("default, cdn, cloud, bad, keyless"), std::string::npos)
+      << unknown.message;
   other.params["store"] = "cloud";
   EXPECT_EQ(run_step(step_, other).reason, "store_unsupported");
+  other.params["store"] = "bad";
+  EXPECT_EQ(run_step(step_, other).reason, "store_unsupported");
+  other.params["store"] = "keyless";
+  EXPECT_EQ(run_step(step_, other).reason, "access_denied");
   other.settings.clear();
   EXPECT_EQ(run_step(step_, other).reason, "store_unknown");
 }

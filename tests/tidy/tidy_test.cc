@@ -37,7 +37,7 @@ const std::vector<Layer>& layers() {
       {"engine/pipeline/", {"engine/pipeline/", "engine/base/"}},
       {"engine/core/", {"engine/core/", "engine/pipeline/", "engine/base/"}},
       {"engine/store/", {"engine/store/", "engine/base/", "engine/core/"}},
-      {"engine/blob/", {"engine/blob/", "engine/base/", "engine/core/record.h"}},
+      {"engine/blob/", {"engine/blob/", "engine/base/", "engine/core/record.h", "s3/"}},
       {"engine/plugin/",
        {"engine/plugin/", "engine/base/", "engine/abi/", "engine/core/event.h",
         "engine/pipeline/catalogue.h", "engine/pipeline/type.h"}},
@@ -45,7 +45,11 @@ const std::vector<Layer>& layers() {
        {"engine/worker/", "engine/plugin/", "engine/base/", "engine/abi/", "engine/core/event.h",
         "engine/pipeline/catalogue.h", "engine/pipeline/type.h"}},
       {"engine/runtime/", {"engine/"}},
-      {"server/", {"server/", "engine/"}},
+      {"server/", {"server/", "engine/", "s3/"}},
+      // One client serves the engine's blobs and the step `store`, which see nothing of each other:
+      // hence it stands beside both and knows neither.
+      {"s3/", {"s3/"}},
+      {"steps/store/", {"steps/", "engine/abi/", "s3/"}},
       {"steps/", {"steps/", "engine/abi/"}},
   };
   return rows;
@@ -70,7 +74,7 @@ const std::vector<Library>& libraries() {
       {"vips/", {"steps/"}},
       {"jpeglib.h", {"steps/"}},
       {"turbojpeg.h", {"steps/"}},
-      {"curl/", {"steps/", "engine/blob/", "server/cli/"}},
+      {"curl/", {"steps/", "s3/", "server/cli/"}},
       {"seccomp.h", {"engine/worker/"}},
       {"dlfcn.h", {"engine/plugin/", "engine/worker/"}},
   };
@@ -78,7 +82,8 @@ const std::vector<Library>& libraries() {
 }
 
 bool is_product(const SourceFile& file) {
-  return file.is_code() && (file.under("engine/") || file.under("server/") || file.under("steps/"));
+  return file.is_code() && (file.under("engine/") || file.under("server/") ||
+                            file.under("steps/") || file.under("s3/"));
 }
 
 struct Include {
@@ -141,6 +146,7 @@ TEST(Tidy, IncludesPointDownTheLayers) {
             << file.path << ":" << include.line << ": " << layer.folder << " may not include "
             << include.name;
       }
+      break;
     }
   }
 }
