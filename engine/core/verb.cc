@@ -105,10 +105,7 @@ void Core::State::apply_verb(Job& job, const Verb& verb) {
   const bool over = job.finished || job.ended() == job.all;
   std::vector<VerbId>& verbs = over ? job.late_verbs : job.draft.applied_verbs;
   if (!over && verbs.size() >= size_t{kAppliedVerbsMax}) forget_verb(job);
-  if (verbs.size() >= size_t{kAppliedVerbsMax}) {
-    COVER("verbs_full");
-    return;
-  }
+  if (verbs.size() >= size_t{kAppliedVerbsMax}) return;
   verbs.push_back(verb.id);
   if (over) {
     COVER("verb_too_late");
