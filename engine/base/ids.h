@@ -52,6 +52,12 @@ JobKey uuid_v7(TimeMs now, const std::array<uint8_t, 10>& random);
 // UUIDv8 from SHA-256 of pipeline and idempotency key. [any]
 JobKey idempotent_job_key(std::string_view pipeline, std::string_view idempotency_key);
 
+// Names one request to act on a job, left in a shared store for the node that owns the job; random.
+struct VerbId {
+  std::array<uint8_t, 16> bytes{};
+  auto operator<=>(const VerbId&) const = default;
+};
+
 // The name of one boot of one server: random, never reused.
 struct NodeId {
   std::array<uint8_t, 16> bytes{};

@@ -46,6 +46,8 @@ constexpr int64_t kJobsAcceptedDefault = 1'000'000;  // limits.accepted
 constexpr int kAttemptsMax = 1000;                   // retry.max
 constexpr int kStepDeathsMax = 3;  // a step blamed for this many server deaths is parked
 constexpr int kWaitersPerJobMax = 64;
+// Verbs from other nodes whose documents may still be there, of one job; more wait in the store.
+constexpr int kAppliedVerbsMax = 16;
 constexpr int64_t kWaitSecondsMax = 300;  // Prefer: wait
 
 // Bytes

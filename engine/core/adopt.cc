@@ -68,10 +68,36 @@ Status read_values(const Adopt& event, Job* job) {
 
 void Core::State::on(const Adopt& event) {
   CHECK(event.record != nullptr && event.record->rev > 0);
-  const JobRecord& record = *event.record;
   if (adopting > 0 && --adopting == 0) adopt_due = kNever;
-  if (jobs.contains(record.key) || is_final(record.state)) return;
-  set_aside.erase(record.key);
+  if (options.shared) {
+    CHECK_MSG(event.record->owner == options.node, "what is adopted has been claimed");
+    if (unclaimed > 0) unclaimed--;
+  }
+  if (is_final(event.record->state)) return;
+  if (Job* job = find(event.record->key)) {
+    meet(*job, event);
+  } else {
+    take_in(event);
+  }
+}
+
+// The job was claimed for this node while something under its key is here: a submission that will
+// hear that the key is taken, or an older face of the job whose next write will be refused. The
+// claim must not be lost over it: no other node will take a job that is ours.
+void Core::State::meet(Job& job, const Adopt& event) {
+  if (!options.shared) return;  // its record is as it was: it comes again with the next claim
+  if (job.accepted() && event.record->rev <= job.durable->rev) return;
+  COVER("claim_meets_resident");
+  job.claimed = std::make_shared<const Adopt>(event);
+  if (!job.accepted() || job.writing != nullptr) return;  // until the store has answered
+  stats.accepted--;
+  not_written(job);
+}
+
+void Core::State::take_in(const Adopt& event) {
+  const JobRecord& record = *event.record;
+  const bool was_set_aside = set_aside.erase(record.key) > 0;
+  if (options.shared && !was_set_aside) stats.accepted++;
   Job& job = add_job(record.key);
   job.durable = event.record;
   job.draft = record;
@@ -111,6 +137,12 @@ void Core::State::on(const Adopt& event) {
     absent_waits.erase(waits);
     for (const Waiting& wait : job.waits) absent_timers.erase({wait.due, wait.waiter});
   }
+  for (const VerbId& id : record.applied_verbs) {
+    const bool there = std::any_of(event.verbs.begin(), event.verbs.end(),
+                                   [&](const Verb& verb) { return verb.id == id; });
+    if (!there) job.gone_verbs.push_back(id);
+  }
+  for (const Verb& verb : event.verbs) apply_verb(job, verb);
   if (job.stop == Stop::kNone && job.graph != nullptr) fire_deadlines(job);
   settle(job);
   // One that waits for a person is ours only once that is written: else it would be claimed again
@@ -143,7 +175,7 @@ void Core::State::adopt_steps(Job& job) {
     if (is_final(s.now.state)) {
       job.included |= bit(step);
       if (s.now.state == StepState::kSucceeded) job.succeeded |= bit(step);
-      for (const Value& output : s.outputs) add_blobs(job, output);
+      for (const Value& output : s.outputs) add_blobs(job, step, output);
       job.move_to(step, Phase::kEnded);
       continue;
     }
@@ -176,7 +208,7 @@ void Core::State::adopt_steps(Job& job) {
     }
   }
   job.durable_steps = job.included;
-  for (const Value& input : job.inputs) add_blobs(job, input);
+  for (const Value& input : job.inputs) add_blobs(job, -1, input);
 }
 
 }  // namespace millrace

@@ -19,19 +19,26 @@ static bool is_hopeless(const Status& status, uint32_t failures_before) {
   return status.number() == errors::kBlobWrite && failures_before >= kPutFailuresOfUploadMax;
 }
 
-void Core::State::add_blobs(Job& job, const Value& value) {
+void Core::State::add_blobs(Job& job, int step, const Value& value) {
   if (!has_blob(value)) return;
-  for_each_blob(value, [&](const BlobRef& blob) { add_blob(job, blob.content); });
+  for_each_blob(value, [&](const BlobRef& blob) { add_blob(job, step, blob.content); });
+}
+
+// By the job's durable record.
+bool Core::State::is_named(const Job& job, const LiveBlob& blob) {
+  if (!job.accepted() || blob.step >= kStepsMax) return false;
+  return blob.step < 0 || (job.durable_steps & bit(blob.step)) != 0;
 }
 
 // Each content is put once, however many values share it.
-void Core::State::add_blob(Job& job, const std::shared_ptr<BlobContent>& content) {
+void Core::State::add_blob(Job& job, int step, const std::shared_ptr<BlobContent>& content) {
   CHECK(content != nullptr);
   for (const LiveBlob& known : job.blobs) {
     if (known.content == content) return;
   }
   LiveBlob& blob = job.blobs.emplace_back();
   blob.content = content;
+  blob.step = step;
   count_digest(blob);
   if (!content->durable) put(job, blob);
 }

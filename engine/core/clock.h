@@ -22,18 +22,22 @@ class CoreClock {
   void advance(TimeMs wall, TimeMs due) {
     if (!started_) {
       started_ = true;
-      now_ = wall;
+      now_ = hurried_ = wall;
     } else if (wall > wall_) {
       const bool late =
           due != kNever && wall - wall_ > std::max<DurationMs>(due - now_, 0) + kLateMsMax;
       const bool jumped = late && !jumped_;
       if (!jumped) now_ += wall - wall_;
+      hurried_ += wall - wall_;
       jumped_ = jumped;
     }
     wall_ = wall;
   }
 
   TimeMs now() const { return now_; }
+  // Never behind the time that has truly passed: every step forward counts, also one that now()
+  // takes for a jump or a sleep.
+  TimeMs hurried() const { return hurried_; }
   TimeMs wall() const { return wall_; }
   // The same moment on the other clock, as far as one can know.
   TimeMs from_wall(TimeMs wall) const { return wall == kNever ? kNever : now_ + (wall - wall_); }
@@ -42,7 +46,7 @@ class CoreClock {
  private:
   bool started_ = false;
   bool jumped_ = false;  // the step before was not counted
-  TimeMs now_ = 0, wall_ = 0;
+  TimeMs now_ = 0, wall_ = 0, hurried_ = 0;
 };
 
 }  // namespace millrace

@@ -88,9 +88,15 @@ void Core::State::apply(const Event& event, std::vector<Action>* out) {
   std::visit(
       [this](const auto& e) {
         clock.advance(e.now, earliest_due());
+        if (!in_doubt && clock.hurried() >= lease_due) begin_doubt();
         on(e);
       },
       event);
+  while (!claimed_next.empty()) {
+    const std::shared_ptr<const Adopt> claimed = std::move(claimed_next.front());
+    claimed_next.pop_front();
+    take_in(*claimed);
+  }
   dispatch();
   adopt_more();
   bury();
@@ -117,6 +123,7 @@ void Core::State::on(const Tick&) {
     adopting = 0;
     adopt_due = kNever;
   }
+  if (hold_due <= now) hold_due = kNever;
 }
 
 void Core::State::on(const Drain&) {
@@ -178,7 +185,15 @@ void Core::State::remove_job(Job& job, bool unfinished) {
   if (job.armed_at != kNever) timers.erase({job.armed_at, job.serial, &job});
   if (!job.accepted()) unaccepted_jobs--;
   set_no_room(job, false);
-  if (unfinished) {
+  if (job.claimed != nullptr) claimed_next.push_back(std::move(job.claimed));
+  if (unfinished && options.shared && !set_aside.contains(job.key)) {
+    // Other nodes go on with it, and only the store will tell.
+    for (const Waiting& wait : job.waits) {
+      drop_waiter(wait.waiter);
+      answer_bare(wait.waiter, Answer::Kind::kUnknown, job.key);
+    }
+    job.waits.clear();
+  } else if (unfinished) {
     for (const Waiting& wait : job.waits) absent_timers.insert({wait.due, wait.waiter});
     if (!job.waits.empty()) absent_waits[job.key] = std::move(job.waits);
   }
@@ -234,7 +249,7 @@ void Core::State::make_room() {
 
 // Not for each job that ends: reading the oldest from the store pays in batches.
 void Core::State::adopt_more() {
-  if (draining || adopting > 0) return;
+  if (draining || adopting > 0 || hold_due != kNever) return;
   if (waiting_in_store() > 0) make_room();
   const int64_t waiting = waiting_in_store();
   const int64_t room = options.jobs_resident_max - runnable_jobs();

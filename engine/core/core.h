@@ -29,11 +29,16 @@ struct CoreOptions {
   std::vector<Suspect> suspects;
   bool steps_inside = false;   // steps run in this process, which may die over them
   uint64_t write_id_seed = 0;  // write ids are drawn from a sequence that starts here
+  // The store is shared with other nodes: effects need a Lease, verbs come as documents, a drain
+  // gives jobs back, and `accepted_in_store` is zero (see Unclaimed). False: none of that.
+  bool shared = false;
   // For tests that prove the simulator's worth: the gate lets effects start on facts that are not
   // durable (I3 broken).
   bool broken_gate_for_test = false;
   // The same for making room: a job is set aside although it knows more than its record.
   bool broken_eviction_for_test = false;
+  // And of a shared store: effects start in doubt, verbs are not remembered.
+  bool broken_lease_for_test = false, broken_verbs_for_test = false;
 };
 
 // One record to be written: stored iff the stored owner and rev are the expected ones (rev 1: iff
@@ -46,7 +51,7 @@ struct Write {
 
 struct CoreStats {
   int64_t resident = 0;
-  int64_t accepted = 0;            // unfinished jobs in all
+  int64_t accepted = 0;            // unfinished jobs in all; of a shared store: this node's
   int64_t ready[kLanes] = {0, 0};  // steps that could start but for a free slot
   int64_t running[kLanes] = {0, 0};
   uint64_t late_results = 0;  // outcomes of tickets nobody waits for any more

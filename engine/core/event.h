@@ -39,8 +39,17 @@ struct Submit {
   std::map<std::string, std::string> labels;
 };
 
+// What somebody wants done to a job that another node owns: a document in the shared store, durable
+// before whoever asked is answered.
+enum class VerbKind : uint8_t { kCancel };
+struct Verb {
+  VerbId id;
+  JobId job;
+  VerbKind kind = VerbKind::kCancel;
+};
+
 // A record found in the store at start, or claimed from a node that is gone. Everything in it is
-// durable.
+// durable. Of a shared store: claimed, hence rewritten to this node before.
 struct Adopt {
   TimeMs now = 0;
   std::shared_ptr<const JobRecord>
@@ -50,6 +59,9 @@ struct Adopt {
   std::string why;
   std::vector<std::pair<int, std::string>>
       spilled;  // step index (-1: the job's outputs) and the text of its blob
+  // Of a shared store: all verbs for this job that were there when it had been claimed. They are
+  // read after the claim, so that none which was durable before it is passed over.
+  std::vector<Verb> verbs;
 };
 
 struct StepOutcome {
@@ -92,7 +104,8 @@ struct BytesDurable {
 enum class WriteResult : uint8_t {
   kApplied,
   kExists,   // rev 1: the primary key is taken
-  kLost,     // the record belongs to another node now
+  kLost,     // the record belongs to another node now. Of rev 1: it was stored, and claimed before
+             // we heard of it (the stored salt is ours)
   kNoSpace,  // nothing of it was written; try again later
 };
 
@@ -139,12 +152,55 @@ struct Unreadable {
 struct Tick {
   TimeMs now = 0;
 };  // time has passed: timers up to `now` fire
+// Accept no job, start no step; what runs may finish. Of a shared store: jobs of which nothing runs
+// are given back (see Forget).
 struct Drain {
   TimeMs now = 0;
-};  // accept no job, start no step; what runs may finish
+};
+
+// ---- events of a shared store (CoreOptions::shared)
+
+// This node owns its jobs for certain until `until`, on the clock of `now`: the lease less a
+// margin, counted from the sending of the last renewal that was acknowledged. From then on, and
+// before the first Lease, no effect starts. The sender judges by a clock that never stops nor
+// jumps, and says `until` = `now` when that says so; time that events carry forward is counted by
+// the core itself.
+struct Lease {
+  TimeMs now = 0;
+  TimeMs until = 0;
+};
+
+// Somebody left this verb for a job that may be here. Delivering it again does no harm. Nothing
+// happens when the job is not resident, or knows too many verbs already: deliver it again later.
+struct ApplyVerb {
+  TimeMs now = 0;
+  Verb verb;
+};
+
+// The document of a verb that VerbDone named is gone, and so is every read that might still bring
+// it: its id may be forgotten when others need the room.
+struct VerbGone {
+  TimeMs now = 0;
+  JobKey key;
+  VerbId verb;
+};
+
+// So many unfinished jobs in the store belong to nobody who lives: of the nodes that are gone, and
+// those that were given back. Replaces what was said before.
+struct Unclaimed {
+  TimeMs now = 0;
+  int64_t jobs = 0;
+};
+
+// Other nodes have nothing to do and could take up to so many jobs that wait for a worker here.
+struct Shed {
+  TimeMs now = 0;
+  int64_t jobs = 0;
+};
 
 using Event = std::variant<Submit, Adopt, StepDone, BytesDurable, WriteDone, Cancel, Wait, Unwait,
-                           Capacity, Unreadable, Tick, Drain>;
+                           Capacity, Unreadable, Tick, Drain, Lease, ApplyVerb, VerbGone,
+                           Unclaimed, Shed>;
 
 // A step that may have brought the server down. Only steps that run inside the server can
 // (workers.isolation: thread), and only they are noted: in a slot that survives the process, by the
@@ -194,7 +250,7 @@ struct RunningStep {
 
 struct Explanation {  // why a step (or, with step -1, the job) has not started or does not go on
   int step = -1;
-  std::string reason;  // not_durable, no_worker, after, retry, no_room, needs_decision …
+  std::string reason;  // not_durable, no_worker, after, retry, no_room, lease …
   std::string message;
 };
 
@@ -216,7 +272,9 @@ struct Answer {
     kTimeUp,  // of Wait
     kVerbDone,
     kVerbForbidden,
-    kUnknown  // of Cancel and Wait; kUnknown: not resident
+    // Of Cancel and Wait: not resident, or not any more. Read the store: the job has ended, waits
+    // for room, or belongs to another node (then wait by reading, and leave verbs for its owner).
+    kUnknown
   };
   WaiterId waiter = 0;
   Kind kind = Kind::kAccepted;
@@ -227,14 +285,15 @@ struct Answer {
   Status status;   // kRefused, kVerbForbidden
 };
 
-// The job is no longer resident: ended and durable, parked in the store for lack of room
-// (`unfinished`), or refused.
+// The job is no longer resident: ended and durable, refused, or `unfinished`: parked in the store
+// for lack of room, given back to the nodes of a shared store (its owner is zero), or lost to one.
 struct Forget {
   JobKey key;
   bool unfinished = false;
 };
 
-// There is room for up to `room` accepted jobs that wait in the store: adopt the oldest.
+// There is room for up to `room` accepted jobs that wait in the store: adopt the oldest. Of a
+// shared store: claim them.
 struct AdoptMore {
   int64_t room = 0;
 };
@@ -246,6 +305,14 @@ struct ClearSuspect {
   int step = 0;
 };
 
-using Action = std::variant<StartStep, StopStep, PutBytes, Answer, Forget, AdoptMore, ClearSuspect>;
+// Of a shared store: what the verb asks for is durable, or came too late. Its document may go;
+// answered by VerbGone while the job is resident.
+struct VerbDone {
+  JobKey key;
+  VerbId verb;
+};
+
+using Action =
+    std::variant<StartStep, StopStep, PutBytes, Answer, Forget, AdoptMore, ClearSuspect, VerbDone>;
 
 }  // namespace millrace

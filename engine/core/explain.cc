@@ -86,6 +86,9 @@ Explanation Core::State::explain_step(const Job& job, int step) const {
       return {step, "not_durable", "the job is being made durable"};
     case Verdict::kNotDurable:
       return {step, "not_durable", "what it builds on is being made durable"};
+    case Verdict::kInDoubt:
+      return {step, "lease",
+              "this server waits to hear from the store that its jobs are still its"};
     case Verdict::kNoWorker:
       return {step, "no_worker",
               std::string("no free worker in the lane ") + lane_name(node.decl->lane)};

@@ -127,7 +127,7 @@ bool Core::State::outputs_ready(Job& job) {
   job.outputs_spill = std::make_shared<BlobContent>();
   job.outputs_spill->size_bytes = text.size();
   job.outputs_spill->bytes = Bytes::of(std::move(text));
-  add_blob(job, job.outputs_spill);
+  add_blob(job, kStepsMax, job.outputs_spill);
   return false;
 }
 

@@ -8,7 +8,7 @@ namespace {
 constexpr uint32_t kEffect = 3, kStopping = 1 << 2, kParked = 1 << 3, kRoom = 1 << 4,
                    kKnown = 1 << 5, kBackingOff = 1 << 6, kDraining = 1 << 7, kAccepted = 1 << 8,
                    kDurable = 1 << 9, kSlot = 1 << 10, kIntent = 1 << 11, kBlame = 1 << 12,
-                   kInside = 1 << 13;
+                   kInside = 1 << 13, kDoubt = 1 << 14;
 
 constexpr uint32_t effect_bits(Effect effect) {
   return static_cast<uint32_t>(effect);
@@ -21,7 +21,7 @@ constexpr uint32_t kHere = kAlive | kKnown | kBackingOff | kDraining;
 constexpr uint32_t kNow = kHere | kBlame;
 constexpr uint32_t kNowValue = kRoom | kKnown;
 constexpr uint32_t kPure = kNow | kEffect | kInside;
-constexpr uint32_t kSafe = kNow | kEffect | kAccepted | kDurable;
+constexpr uint32_t kSafe = kNow | kEffect | kAccepted | kDurable | kDoubt;
 
 constexpr uint32_t safe(Effect effect) {
   return kNowValue | effect_bits(effect) | kAccepted | kDurable;
@@ -52,6 +52,10 @@ constexpr GateRow kRows[] = {
     undurable(Effect::kIdempotent, kAccepted | kDurable, kAccepted, Verdict::kNotDurable),
     undurable(Effect::kKeyed, kAccepted | kDurable, kAccepted, Verdict::kNotDurable),
     undurable(Effect::kOnce, kAccepted | kDurable, kAccepted, Verdict::kNotDurable),
+    // Its node must be sure of its jobs.
+    {kSafe, safe(Effect::kIdempotent) | kDoubt, Verdict::kInDoubt},
+    {kSafe, safe(Effect::kKeyed) | kDoubt, Verdict::kInDoubt},
+    {kSafe, safe(Effect::kOnce) | kDoubt, Verdict::kInDoubt},
     {kSafe | kSlot, safe(Effect::kIdempotent), Verdict::kNoWorker},
     {kSafe | kSlot, safe(Effect::kKeyed), Verdict::kNoWorker},
     {kSafe | kSlot, safe(Effect::kOnce), Verdict::kNoWorker},
@@ -70,7 +74,7 @@ uint32_t GateFacts::bits() const {
          (room ? kRoom : 0) | (known ? kKnown : 0) | (backing_off ? kBackingOff : 0) |
          (draining ? kDraining : 0) | (accepted ? kAccepted : 0) |
          (ancestors_durable ? kDurable : 0) | (slot ? kSlot : 0) | (intent_durable ? kIntent : 0) |
-         (blame_pending ? kBlame : 0) | (inside ? kInside : 0);
+         (blame_pending ? kBlame : 0) | (inside ? kInside : 0) | (doubt ? kDoubt : 0);
 }
 
 std::span<const GateRow> gate_rows() {

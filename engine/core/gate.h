@@ -4,7 +4,8 @@
 // only once its job is durable: if the server dies over it, the next one must know whom to blame,
 // and the client that asks again for want of an answer must get the same job. A step with an effect
 // may start only on durable facts: its job's acceptance and everything its inputs depend on are in
-// a record that was applied; a `once` step moreover only when the intent to start it is durable. A
+// a record that was applied; a `once` step moreover only when the intent to start it is durable.
+// None starts while its node is in doubt whether it still owns its jobs (shared stores). A
 // step that is blamed for a death of the server starts only when that is durable: else one that
 // kills the server at once would never be found out. What is not allowed yet names what it waits
 // for. Each combination of facts matches exactly one row (a test tries all of them).
@@ -30,6 +31,7 @@ enum class Verdict : uint8_t {
   kDraining,       // the next server: this one is being stopped
   kNotAccepted,    // rev 1 to be durable
   kNotDurable,     // the results it builds on to be durable
+  kInDoubt,        // its node's lease to be renewed
   kNoWorker,       // a free worker
 };
 
@@ -48,10 +50,11 @@ struct GateFacts {
   bool intent_durable = false;
   bool blame_pending = false;  // the count of its server deaths is not durable yet
   bool inside = false;         // it would run in the server's own process
+  bool doubt = false;          // another node may own its job by now
 
   uint32_t bits() const;
 };
-constexpr int kGateBits = 14;
+constexpr int kGateBits = 15;
 
 struct GateRow {
   uint32_t mask = 0;   // the facts this row looks at

@@ -21,7 +21,9 @@ template <typename T, ListLink<T> T::*kLink>
 class IntrusiveList {
  public:
   T* front() const { return front_; }
+  T* back() const { return back_; }
   T* next(const T* item) const { return (item->*kLink).next; }
+  T* previous(const T* item) const { return (item->*kLink).previous; }
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   static bool contains(const T* item) { return (item->*kLink).linked; }

@@ -57,6 +57,7 @@ struct LiveStep {
 // The bytes of an input or output on their way to disk.
 struct LiveBlob {
   std::shared_ptr<BlobContent> content;
+  int step = -1;      // whose output it is; -1: an input's; kStepsMax: of the job's outputs
   Ticket ticket = 0;  // of the put under way; 0: none
   uint32_t failures = 0;
   TimeMs retry_due = kNever;
@@ -109,13 +110,19 @@ struct Job {
   bool no_room = false;    // accepted, but to wait in the store
   bool finished = false;   // the draft is terminal
   bool gone = false;       // destroyed at the end of this event
+  bool giving = false;     // to be written with no owner, and left to other nodes
   std::shared_ptr<BlobContent> outputs_spill;
   std::optional<JobError> outputs_error;  // an output could not be worked out
   TimeMs active_since = kNever;  // by the core's clock; kNever: the pipeline's timeout stands still
 
   std::vector<Submitter> submitters;
   std::vector<Waiting> waits;
-  std::vector<WaiterId> cancels;  // answered when the request is durable
+  std::vector<WaiterId> cancels;   // answered when the request is durable
+  std::vector<VerbId> late_verbs;  // came when the end was already being written
+  std::vector<VerbId> gone_verbs;  // of the draft's: whose documents are gone
+  // The store's job under this key, claimed while a submission tries its luck: taken in when that
+  // is over.
+  std::shared_ptr<const Adopt> claimed;
   TimeMs armed_at = kNever;
   ListLink<Job> dirty_link, all_link, resting_link;
   mutable std::array<std::optional<Value>, 4> fields;  // of JobField, made when asked for

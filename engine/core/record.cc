@@ -95,6 +95,7 @@ size_t record_bytes(const JobRecord& record) {
   size_t bytes = 768 + record.inputs.size() + record.outputs.size() + record.pipeline.size();
   for (const auto& [name, value] : record.labels) bytes += 16 + name.size() + value.size();
   for (const auto& [name, major] : record.plugins) bytes += 32 + name.size();
+  bytes += record.applied_verbs.size() * sizeof(VerbId);
   if (record.error) bytes += 64 + record.error->reason.size() + record.error->message.size();
   for (const StepRecord& step : record.steps) bytes += record_bytes(step);
   return bytes;

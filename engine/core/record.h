@@ -108,6 +108,9 @@ struct JobRecord {
   Digest request;      // SHA-256 of canonical inputs and labels, of a keyed job: what "the same
                        // request" means
   bool cancel_requested = false;
+  // Of a shared store: verbs that were applied and whose documents may still be there, oldest
+  // first; at most kAppliedVerbsMax. So each is applied once however often it is delivered.
+  std::vector<VerbId> applied_verbs;
   TimeMs created_at = 0, started_at = 0, finished_at = 0;  // 0: not yet
   TimeMs expire_at = 0;      // set with the end: finished_at + retention
   DurationMs active_ms = 0;  // of the pipeline's timeout, used up before the current boot

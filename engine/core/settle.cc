@@ -38,6 +38,10 @@ void Core::State::settle(Job& job) {
       update_state(job);
     }
   }
+  if (draining && options.shared && may_give(job)) {
+    COVER("handed_over");
+    give(job);
+  }
   release_bytes(job);
   note_rest(job);
   arm(job);
@@ -129,18 +133,30 @@ GateFacts Core::State::facts_of(const Job& job, int step, bool slot) const {
   facts.effect = node.decl->effect;
   facts.stopping = job.stop != Stop::kNone;
   facts.parked = s.phase == Phase::kParked;
-  facts.room = !job.no_room;
+  facts.room = !job.no_room && !job.giving;
   facts.known = s.phase != Phase::kUndecided;
   facts.backing_off = s.phase == Phase::kBackoff;
   facts.draining = draining;
-  facts.accepted = job.accepted() || options.broken_gate_for_test;
+  facts.accepted = is_ours(job) || options.broken_gate_for_test;
   facts.ancestors_durable = (node.after & ~job.durable_steps) == 0 || options.broken_gate_for_test;
   facts.slot = slot;
-  facts.intent_durable =
-      job.accepted() && s.now.intent && job.durable->steps[static_cast<size_t>(step)].intent;
+  facts.intent_durable = s.now.intent && intent_durable(job, step);
   facts.blame_pending = blame_pending(job, step);
   facts.inside = options.steps_inside;
+  facts.doubt = in_doubt && !options.broken_lease_for_test;
   return facts;
+}
+
+// Accepted, and no other node may take it.
+bool Core::State::is_ours(const Job& job) const {
+  return job.accepted() && (!options.shared || job.durable->owner == options.node);
+}
+
+// And stays so: no image is on its way that takes it back.
+bool Core::State::intent_durable(const Job& job, int step) {
+  const auto i = static_cast<size_t>(step);
+  return job.accepted() && job.durable->steps[i].intent &&
+         (job.writing == nullptr || job.writing->steps[i].intent);
 }
 
 void Core::State::enqueue_steps(Job& job) {
@@ -181,10 +197,12 @@ void Core::State::update_state(Job& job) {
 // needs them later reads them from disk.
 void Core::State::release_bytes(Job& job) {
   StepSet readers = job.set(Phase::kRunning) | job.set(Phase::kIntent);
-  if (!job.no_room) readers |= job.set(Phase::kHeld) | job.set(Phase::kReady);
+  if (!job.no_room && !job.giving) readers |= job.set(Phase::kHeld) | job.set(Phase::kReady);
   for (LiveBlob& blob : job.blobs) {
     BlobContent& content = *blob.content;
     if (!content.durable || !content.bytes.present()) continue;
+    // Until a record names it another node may remove it; then it has to be put again.
+    if (options.shared && !is_named(job, blob)) continue;
     bool needed = false;
     for_each_step(readers, [&](int step) {
       const LiveStep& s = job.live(step);

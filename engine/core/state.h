@@ -34,6 +34,8 @@ constexpr DurationMs kAdoptRetryMs = 1000;
 // How long nothing else starts for a suspect's sake, the first time; each time it was in vain the
 // next one is twice as long, and as long as it was the others go on.
 constexpr DurationMs kQuietMs = 10'000;
+// A node that gave jobs away claims none for so long.
+constexpr DurationMs kShedHoldMs = 10'000;
 // A step further back in its queue gives its durable bytes up: they are read again when it starts.
 constexpr size_t kReadyKeepBytes = 64;
 // Of the record, for the job's outputs and error.
@@ -47,6 +49,8 @@ std::string clip(std::string_view text, size_t bytes);
 struct Core::State {
   explicit State(const CoreOptions& core_options) : options(core_options) {
     stats.accepted = options.accepted_in_store;
+    in_doubt = options.shared;
+    CHECK(!options.shared || options.accepted_in_store == 0);
     for (const Suspect& suspect : options.suspects) {
       suspects[{suspect.job, suspect.step}] = suspect;
     }
@@ -66,6 +70,11 @@ struct Core::State {
   void on(const Unreadable& event);
   void on(const Tick& event);
   void on(const Drain& event);
+  void on(const Lease& event);
+  void on(const ApplyVerb& event);
+  void on(const VerbGone& event);
+  void on(const Unclaimed& event);
+  void on(const Shed& event);
 
   // ---- jobs (core.cc)
   Job* find(const JobKey& key);
@@ -75,13 +84,27 @@ struct Core::State {
   bool has_room(const Job* asking) const;
   int64_t runnable_jobs() const { return static_cast<int64_t>(jobs.size()) - no_room_jobs; }
   int64_t waiting_in_store() const {
+    if (options.shared) return unclaimed;
     return stats.accepted - static_cast<int64_t>(jobs.size() + set_aside.size());
   }
   void note_rest(Job& job);
   void make_room();
   void set_no_room(Job& job, bool no_room);
   void adopt_more();
+  void take_in(const Adopt& event);
+  void meet(Job& job, const Adopt& event);
   void adopt_steps(Job& job);
+
+  // ---- other nodes (lease.cc, give.cc, verb.cc)
+  void begin_doubt();
+  void end_doubt();
+  bool may_give(const Job& job) const;
+  bool may_shed(const Job& job) const;
+  void give(Job& job);
+  void part_with(Job& job);
+  void apply_verb(Job& job, const Verb& verb);
+  static void forget_verb(Job& job);
+  void tell_verbs(const Job& job, const JobRecord* image);
 
   // ---- time (timer.cc)
   static TimeMs timeout_due(const Job& job);
@@ -103,6 +126,8 @@ struct Core::State {
   void release_bytes(Job& job);
   GateFacts facts_of(const Job& job, int step, bool slot) const;
   bool slot_free(Lane lane) const;
+  bool is_ours(const Job& job) const;
+  static bool intent_durable(const Job& job, int step);
 
   // ---- steps (step.cc)
   void dispatch();
@@ -130,8 +155,9 @@ struct Core::State {
   ReadyQueue& queue_of(const Job& job, int step);
 
   // ---- bytes (bytes.cc)
-  void add_blob(Job& job, const std::shared_ptr<BlobContent>& content);
-  void add_blobs(Job& job, const Value& value);
+  void add_blob(Job& job, int step, const std::shared_ptr<BlobContent>& content);
+  void add_blobs(Job& job, int step, const Value& value);
+  static bool is_named(const Job& job, const LiveBlob& blob);
   void put(Job& job, LiveBlob& blob);
   void count_digest(LiveBlob& blob);
   void uncount_digests(Job& job);
@@ -235,6 +261,13 @@ struct Core::State {
   // Jobs that ended lately: whoever looked at them a moment ago may still ask to wait.
   std::unordered_map<JobKey, uint32_t, JobKeyHash> ended_lately;
   std::deque<JobKey> ended_order;
+
+  // Of a shared store: until when this node is sure of its jobs, by clock.hurried().
+  TimeMs lease_due = kNever;
+  bool in_doubt = false;
+  int64_t unclaimed = 0;     // as last heard, less what we took since
+  TimeMs hold_due = kNever;  // no more are claimed before; by the core's clock
+  std::deque<std::shared_ptr<const Adopt>> claimed_next;  // their submissions are over
 
   bool draining = false;
   int64_t adopting = 0;  // how many jobs we asked for and have not got

@@ -102,7 +102,7 @@ void Core::State::start(Job& job, int step) {
 
 void Core::State::launch_intended(Job& job) {
   for_each_step(job.set(Phase::kIntent), [&](int step) {
-    if (job.durable->steps[static_cast<size_t>(step)].intent) launch(job, step);
+    if (intent_durable(job, step)) launch(job, step);
   });
 }
 
@@ -114,8 +114,9 @@ void Core::State::launch(Job& job, int step) {
   CHECK_MSG(running[lane] <= static_cast<int64_t>(slots[lane]) || s.phase == Phase::kIntent, "I7");
   CHECK(s.resolved && job.stop == Stop::kNone && !draining);
   if (node.decl->effect != Effect::kPure && !options.broken_gate_for_test) {
-    CHECK_MSG(job.accepted() && (node.after & ~job.durable_steps) == 0, "I3");
+    CHECK_MSG(is_ours(job) && (node.after & ~job.durable_steps) == 0, "I3");
     CHECK_MSG(s.now.frozen.has_value(), "I4: an effect's inputs are frozen");
+    CHECK_MSG(!in_doubt || options.broken_lease_for_test, "no effect starts in doubt");
   }
   const TimeMs now = clock.now(), wall = clock.wall();
   job.move_to(step, Phase::kRunning);
@@ -302,7 +303,7 @@ void Core::State::succeed(Job& job, int step, const StepOutcome& outcome) {
   bool blobs = false;
   for (const Value& output : s.outputs) {
     blobs = blobs || has_blob(output);
-    add_blobs(job, output);
+    add_blobs(job, step, output);
   }
   if (!blobs) s.text = std::move(text);  // else digests are missing in it
   s.now.error.reset();

@@ -52,7 +52,7 @@ void Core::State::on(const Submit& event) {
   job.submitters.push_back({event.waiter, true, {}});
   fill_draft(event, &job.draft);
   job.draft_bytes = record_bytes(job.draft);
-  for (const Value& input : job.inputs) add_blobs(job, input);
+  for (const Value& input : job.inputs) add_blobs(job, -1, input);
   settle(job);
 }
 

@@ -23,7 +23,10 @@ TimeMs Core::State::timeout_due(const Job& job) {
 }
 
 TimeMs Core::State::earliest_due() const {
-  TimeMs due = adopt_due;
+  TimeMs due = std::min(adopt_due, hold_due);
+  if (!in_doubt && lease_due != kNever) {
+    due = std::min(due, clock.now() + (lease_due - clock.hurried()));
+  }
   if (!timers.empty()) due = std::min(due, std::get<0>(*timers.begin()));
   if (!lazy.empty()) due = std::min(due, lazy.front().first);
   if (!absent_timers.empty()) due = std::min(due, absent_timers.begin()->first);

@@ -91,7 +91,7 @@ bool Core::State::finish_text(Job& job, int step) {
     s.spill->size_bytes = s.text.size();
     s.spill->bytes = Bytes::of(std::move(s.text));
     s.text.clear();
-    add_blob(job, s.spill);
+    add_blob(job, step, s.spill);
   }
   if (!s.spill->durable) return false;
   s.now.spilled = *s.spill->digest;
@@ -158,7 +158,7 @@ Write Core::State::make_write(Job& job) {
   auto record = std::make_shared<JobRecord>(terminal ? std::move(job.draft) : job.draft);
   record->rev = job.accepted() ? job.durable->rev + 1 : 1;
   record->write_id = next_write_id();
-  record->owner = job.no_room ? NodeId{} : options.node;
+  record->owner = job.no_room || job.giving ? NodeId{} : options.node;
   if (job.active_since != kNever) record->active_ms += clock.now() - job.active_since;
   CHECK(record_bytes(*record) <= kRecordBytesMax);
   Write write;
@@ -186,6 +186,7 @@ void Core::State::on(const WriteDone& event) {
     case WriteResult::kApplied:
       if (!accepted) unaccepted_jobs--;
       CHECK_MSG(!accepted || image->rev == job->durable->rev + 1, "I5");
+      tell_verbs(*job, image.get());
       job->durable = image;
       job->durable_steps = job->written;
       job->write_failures = 0;
@@ -212,6 +213,12 @@ void Core::State::on(const WriteDone& event) {
       }
       break;
     case WriteResult::kLost:
+      if (accepted) break;
+      // It was accepted, only not by this node any more.
+      COVER("accepted_and_lost");
+      unaccepted_jobs--;
+      job->durable = image;
+      answer_submitters(*job);
       break;
   }
   COVER("write_lost");
@@ -258,17 +265,27 @@ void Core::State::applied(Job& job) {
       answer(wait.waiter, Answer::Kind::kEnded, job);
     }
     job.waits.clear();
+    for (const VerbId& verb : job.late_verbs) emit(VerbDone{job.key, verb});
     stats.accepted--;
     remember_end(job.key);
     remove_job(job, false);
     return;
   }
-  if (job.no_room && !job.finished && job.stop == Stop::kNone && !has_room(&job)) {
+  const bool goes_on = job.finished || job.stop != Stop::kNone;
+  if (job.giving && !goes_on && record.owner == NodeId{}) {
+    part_with(job);
+    return;
+  }
+  // In a shared store it is everybody's now: to have it back is a claim, which reads its verbs.
+  if (job.no_room && !job.giving && !goes_on && (options.shared || !has_room(&job))) {
     COVER("stored_for_lack_of_room");
-    remove_job(job, true);
+    part_with(job);
     return;
   }
   set_no_room(job, false);
+  if (goes_on) job.giving = false;
+  // Written with no owner, and kept all the same: others may have claimed it meanwhile.
+  if (!is_ours(job)) mark(job, Dirty::kUrgent);
   enqueue_write(job);
   settle(job);
 }

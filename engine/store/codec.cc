@@ -145,6 +145,14 @@ void put_lists(bson_t* doc, const JobRecord& record) {
   }
 }
 
+// One behind the other in one binary.
+void put_verbs(bson_t* doc, const std::vector<VerbId>& verbs) {
+  if (verbs.empty()) return;
+  std::vector<uint8_t> bytes;
+  for (const VerbId& verb : verbs) bytes.insert(bytes.end(), verb.bytes.begin(), verb.bytes.end());
+  put_bytes(doc, "v", bytes.data(), bytes.size());
+}
+
 void put_record(bson_t* doc, const JobRecord& record) {
   CHECK(record.steps.size() <= static_cast<size_t>(kStepsMax));
   CHECK(bson_append_int32(doc, "f", 1, kRecordFormat));
@@ -165,6 +173,7 @@ void put_record(bson_t* doc, const JobRecord& record) {
   put_error(doc, record.error);
   put_flag(doc, "y", record.keyed);
   put_flag(doc, "x", record.cancel_requested);
+  put_verbs(doc, record.applied_verbs);
   put_optional(doc, "c", record.created_at);
   put_optional(doc, "b", record.started_at);
   put_optional(doc, "z", record.finished_at);

@@ -10,6 +10,7 @@
 //              l: [key, value, key, …]?                     S: [step, …]?
 //              u: string outputs?      U: bin32 outputs spilled?              e: error?
 //              y: bool keyed?          x: bool cancel requested?
+//              v: bin16n ids of applied verbs? (of shared stores)
 //              c: created?  b: started?  z: finished?  h: expires?  a: int64 active ms?
 //              g: [step type, int32 major, step type, …]? }
 //   step   = { t: int32 state?         a: int64 attempts?   g: int64 generation?

@@ -194,6 +194,23 @@ bool get_plugins(const bson_iter_t* at, std::vector<std::pair<std::string, int>>
   return read && name_next;
 }
 
+bool get_verbs(const bson_iter_t* at, std::vector<VerbId>* verbs) {
+  if (!BSON_ITER_HOLDS_BINARY(at)) return false;
+  bson_subtype_t subtype{};
+  uint32_t length = 0;
+  const uint8_t* data = nullptr;
+  bson_iter_binary(at, &subtype, &length, &data);
+  constexpr uint32_t kEach = sizeof(VerbId);
+  if (data == nullptr || subtype != BSON_SUBTYPE_BINARY || length == 0 || length % kEach != 0 ||
+      length / kEach > static_cast<uint32_t>(kAppliedVerbsMax)) {
+    return false;
+  }
+  for (uint32_t from = 0; from < length; from += kEach) {
+    std::copy_n(data + from, kEach, verbs->emplace_back().bytes.data());
+  }
+  return true;
+}
+
 // The elements that every record has, as bits.
 enum : uint32_t {
   kHasKey = 1 << 0,
@@ -228,6 +245,8 @@ bool get_optional_field(const bson_iter_t* it, JobRecord* record) {
       return get(it, &record->keyed);
     case 'x':
       return get(it, &record->cancel_requested);
+    case 'v':
+      return get_verbs(it, &record->applied_verbs);
     case 'c':
       return get(it, &record->created_at);
     case 'b':

@@ -51,6 +51,12 @@ CoreOptions fixture_options() {
   return options;
 }
 
+CoreOptions shared_options() {
+  CoreOptions options = fixture_options();
+  options.shared = true;
+  return options;
+}
+
 CoreFixture::CoreFixture(const std::string& pipeline, CoreOptions options, std::string_view extra)
     : graph_(graph_of(pipeline.find("steps:") == std::string::npos ? chain_yaml(pipeline, extra)
                                                                    : pipeline)),
@@ -105,6 +111,8 @@ void CoreFixture::note(const Action& action) {
     const std::string name = step_name(job_of(clear->job.key), clear->step);
     text = "clear " + name;
     suspects_.erase(name);
+  } else if (const auto* done = std::get_if<VerbDone>(&action)) {
+    text = "verb " + std::to_string(done->verb.bytes[0]) + " done";
   }
   actions_ += (actions_.empty() ? "" : ", ") + text;
 }
@@ -246,6 +254,50 @@ void CoreFixture::adopt(const std::string& job) {
   event.record = jobs_.at(job).stored;
   event.graph = graph_;
   apply(event);
+}
+
+void CoreFixture::lease(DurationMs for_ms) {
+  apply(Lease{now_, now_ + for_ms});
+}
+
+Verb CoreFixture::verb_of(const std::string& job, uint8_t id) const {
+  Verb verb;
+  verb.id.bytes[0] = id;
+  verb.job = job_id(jobs_.at(job).key, jobs_.at(job).salt);
+  return verb;
+}
+
+void CoreFixture::verb(const std::string& job, uint8_t id) {
+  apply(ApplyVerb{now_, verb_of(job, id)});
+}
+
+void CoreFixture::verb_gone(const std::string& job, uint8_t id) {
+  apply(VerbGone{now_, jobs_.at(job).key, verb_of(job, id).id});
+}
+
+void CoreFixture::claim(const std::string& job, const std::vector<uint8_t>& verbs) {
+  KnownJob& known = jobs_.at(job);
+  auto record = std::make_shared<JobRecord>(*known.stored);
+  record->rev++;
+  record->owner = options_.node;
+  known.stored = record;
+  Adopt event;
+  event.now = now_;
+  event.record = record;
+  event.graph = graph_;
+  for (const uint8_t id : verbs) event.verbs.push_back(verb_of(job, id));
+  apply(event);
+}
+
+void CoreFixture::other_node() {
+  running_.clear();
+  puts_.clear();
+  writes_.clear();
+  actions_.clear();
+  options_.node.bytes[0]++;
+  core_ = std::make_unique<Core>(options_);
+  capacity(Lane::kCpu, 100);
+  capacity(Lane::kIo, 100);
 }
 
 void CoreFixture::die_with_steps_inside() {

@@ -15,6 +15,7 @@
 namespace millrace::testing {
 
 CoreOptions fixture_options();
+CoreOptions shared_options();  // of a node that shares its store with others
 
 class CoreFixture {
  public:
@@ -53,6 +54,19 @@ class CoreFixture {
   void die_with_steps_inside();
   void adopt(const std::string& job);
 
+  // ---- what happens with a shared store
+  void lease(DurationMs for_ms);                               // counted from now
+  void sleep(DurationMs duration_ms) { now_ += duration_ms; }  // without a Tick
+  void tick() { apply(Tick{now_}); }
+  void verb(const std::string& job, uint8_t id);
+  void verb_gone(const std::string& job, uint8_t id);
+  void shed(int64_t jobs) { apply(Shed{now_, jobs}); }
+  void unclaimed(int64_t jobs) { apply(Unclaimed{now_, jobs}); }
+  // The stored record becomes this node's (rev + 1), with these verbs pending, and is adopted.
+  void claim(const std::string& job, const std::vector<uint8_t>& verbs = {});
+  // Another core takes this one's place with what the store holds: no job is adopted by itself.
+  void other_node();
+
   // ---- what one sees
   // The actions since the last call: "put image, start gray, answer job1 accepted".
   std::string actions();
@@ -78,6 +92,7 @@ class CoreFixture {
   void apply(const Event& event);
   void note(const Action& action);
   std::string job_of(const JobKey& key) const;
+  Verb verb_of(const std::string& job, uint8_t id) const;
   std::string step_name(const std::string& job, int step) const;
 
   std::shared_ptr<const Graph> graph_;

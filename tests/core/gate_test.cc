@@ -22,6 +22,7 @@ GateFacts facts_of(uint32_t bits) {
   facts.intent_durable = bits & 1 << 11;
   facts.blame_pending = bits & 1 << 12;
   facts.inside = bits & 1 << 13;
+  facts.doubt = bits & 1 << 14;
   return facts;
 }
 
@@ -52,6 +53,7 @@ TEST(Gate, AnEffectStartsOnlyOnDurableFacts) {
     EXPECT_TRUE(facts.accepted || !facts.inside) << bits;
     if (facts.effect == Effect::kPure) continue;
     EXPECT_TRUE(facts.accepted && facts.ancestors_durable) << bits;
+    EXPECT_FALSE(facts.doubt) << bits;
     if (facts.effect == Effect::kOnce) {
       EXPECT_EQ(verdict == Verdict::kStart, facts.intent_durable) << bits;
     }

@@ -19,6 +19,7 @@ void Checkers::job_removed(const JobRecord& record, bool by_client, TimeMs wall)
   if (!by_client && record.expire_at > wall) violated("I1: a job is removed before its time");
   if (by_client && record.keyed) buried_[record.key] = {record.salt, record.expire_at};
   removed_.insert(record.id());
+  std::erase_if(settled_, [&](const auto& settled) { return settled.first == record.key; });
   const auto told = acknowledged_.find(record.key);
   if (told != acknowledged_.end() && told->second == record.salt) acknowledged_.erase(told);
 }

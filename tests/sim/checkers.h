@@ -39,6 +39,10 @@ struct SlotNote {
 
 class Checkers {
  public:
+  // `shared`: several nodes write. What may be removed by one while another is about to name it is
+  // judged when the other counts on it (settled), and each node may know less than the last.
+  explicit Checkers(bool shared = false) : shared_(shared) {}
+
   // ---- what the world keeps; crashes do not touch it
   SimStore store;
   std::map<Digest, StoredBlob> disk;               // durable blobs
@@ -50,7 +54,9 @@ class Checkers {
   void write_collected(const Write& write);
   // Gives one write to the store and judges what became of it.
   WriteResult apply_write(const Write& write);
-  void step_started(const StartStep& start, const CoreStats& stats, const uint32_t* slots);
+  // `owned`: the job is still that of the node that starts it.
+  void step_started(const StartStep& start, const CoreStats& stats, const uint32_t* slots,
+                    bool owned = true);
   void step_ended(const StartStep& start, StepOutcome::Kind kind);
   void step_succeeded(const StartStep& start);
   void shown(const Answer& answer);
@@ -81,6 +87,12 @@ class Checkers {
   // A record that came into the store by other ways than our writes.
   void allow(const std::string& write_id) { applied_.insert(write_id); }
 
+  // A node counts on a record from now on, of its own writing or adopted.
+  void settled(const JobRecord& record);
+  bool is_settled(const JobKey& key, const Digest& digest) const {
+    return settled_.contains({key, digest});
+  }
+
  private:
   void check_change(const JobRecord& before, const JobRecord& after) const;
   void check_end(const JobRecord& record);
@@ -93,6 +105,8 @@ class Checkers {
     int starts = 0;
     bool succeeded = false;
   };
+  const bool shared_;
+  std::set<std::pair<JobKey, Digest>> settled_;
   std::map<std::string, Carried> ledger_;  // by effect key
   std::map<JobKey, Salt> acknowledged_;
   std::set<std::string> applied_;  // write ids

@@ -79,6 +79,7 @@ std::string record_text(const JobRecord& r) {
                   r.rev, array_hex(r.write_id), r.owner.text(), r.definition.hex(),
                   state_name(r.state), r.inputs, r.outputs, r.cancel_requested, r.created_at,
                   r.started_at, r.finished_at, r.expire_at, r.active_ms, r.request.hex());
+  for (const VerbId& verb : r.applied_verbs) text += " verb=" + array_hex(verb.bytes);
   if (r.outputs_spilled) text += " spilled=" + r.outputs_spilled->hex();
   append_error(r.error, &text);
   for (const StepRecord& s : r.steps) {
@@ -114,6 +115,12 @@ class Machine::Words {
   }
   uint64_t id() { return static_cast<uint64_t>(number()); }
   JobKey key() { return JobKey{array_of<16>(word())}; }
+  Verb verb() {
+    Verb verb;
+    verb.id.bytes = array_of<16>(word());
+    verb.job = *JobId::parse(word());
+    return verb;
+  }
   bool more() const { return !rest_.empty(); }
 
  private:
@@ -121,8 +128,8 @@ class Machine::Words {
 };
 
 std::shared_ptr<const JobRecord> Machine::image(std::string_view write_id) const {
-  const auto found = images_.find(write_id);
-  CHECK_MSG(found != images_.end(), "the trace names a record that was never written");
+  const auto found = writings_->images.find(write_id);
+  CHECK_MSG(found != writings_->images.end(), "the trace names a record that was never written");
   return found->second;
 }
 
@@ -136,7 +143,7 @@ std::vector<Action> Machine::execute(const std::string& line) {
   } else if (verb == "steal" || verb == "tamper") {
     alter(verb, words);
   } else if (verb == "collect") {
-    // Replay of collect(); the writes themselves are in images_.
+    // Replay of collect(); the writes themselves are in writings_->images.
     trace_.resize(trace_.size() - line.size() - 3);
     collect();
   } else {
@@ -152,7 +159,7 @@ std::vector<Write> Machine::collect() {
   trace_ += "> collect\n";
   std::vector<Write> writes = core_->collect_writes(kCommitBytesMax);
   for (const Write& write : writes) {
-    images_[write_id_text(*write.record)] = write.record;
+    writings_->images[write_id_text(*write.record)] = write.record;
     trace_ +=
         fmt::format("< write {} {} {} {:016x}\n", key_text(write.record->key), write.record->rev,
                     write_id_text(*write.record), short_hash(record_text(*write.record)));
@@ -171,6 +178,9 @@ void Machine::boot(Words& words) {
   options.broken_gate_for_test = (flags & 1) != 0;
   options.broken_eviction_for_test = (flags & 2) != 0;
   options.steps_inside = (flags & 4) != 0;
+  options.shared = (flags & 8) != 0;
+  options.broken_lease_for_test = (flags & 16) != 0;
+  options.broken_verbs_for_test = (flags & 32) != 0;
   options.retention_ms = words.number();
   while (words.more()) {
     Suspect suspect;
@@ -196,7 +206,7 @@ void Machine::alter(std::string_view verb, Words& words) {
       if (step.frozen) step.frozen->bytes[0] ^= 1;
     }
   }
-  images_[write_id_text(*record)] = record;
+  writings_->images[write_id_text(*record)] = record;
 }
 
 Event Machine::parse(std::string_view verb, Words& words) {
@@ -228,10 +238,24 @@ Event Machine::parse(std::string_view verb, Words& words) {
     const WaiterId waiter = words.id();
     return Cancel{now, waiter, words.key()};
   }
+  if (auto event = parse_shared(verb, now, words)) return *std::move(event);
   CHECK_MSG(verb == "wait", "the trace has an unknown verb");
   const WaiterId waiter = words.id();
   const JobKey key = words.key();
   return Wait{now, waiter, key, words.number()};
+}
+
+// What only nodes of a shared store hear.
+std::optional<Event> Machine::parse_shared(std::string_view verb, TimeMs now, Words& words) {
+  if (verb == "lease") return Lease{now, words.number()};
+  if (verb == "unclaimed") return Unclaimed{now, words.number()};
+  if (verb == "shed") return Shed{now, words.number()};
+  if (verb == "verb") return ApplyVerb{now, words.verb()};
+  if (verb == "verb_gone") {
+    const JobKey key = words.key();
+    return VerbGone{now, key, VerbId{array_of<16>(words.word())}};
+  }
+  return std::nullopt;
 }
 
 Event Machine::parse_submit(Words& words) {
@@ -260,8 +284,9 @@ Event Machine::parse_adopt(Words& words) {
   if (!usable) event.why = "its definition is gone for now";
   for (size_t i = 0; i < event.record->steps.size(); i++) {
     const auto& spilled = event.record->steps[i].spilled;
-    if (spilled) event.spilled.emplace_back(static_cast<int>(i), texts_.at(*spilled));
+    if (spilled) event.spilled.emplace_back(static_cast<int>(i), writings_->texts.at(*spilled));
   }
+  while (words.more()) event.verbs.push_back(words.verb());
   return event;
 }
 
@@ -333,7 +358,7 @@ void Machine::note(const Action& action) {
     const std::string_view bytes = put->content->bytes.view();
     trace_ +=
         fmt::format("< put {} {} bytes {:016x}\n", put->ticket, bytes.size(), short_hash(bytes));
-    if (bytes.size() > kInlineJsonBytesMax) texts_[sha256(bytes)] = std::string(bytes);
+    if (bytes.size() > kInlineJsonBytesMax) writings_->texts[sha256(bytes)] = std::string(bytes);
   } else if (const auto* answer = std::get_if<Answer>(&action)) {
     trace_ +=
         fmt::format("< answer {} kind={} {} rev={} running={} waits={} E{}\n", answer->waiter,
@@ -349,6 +374,8 @@ void Machine::note(const Action& action) {
     trace_ += fmt::format("< adopt_more {}\n", more->room);
   } else if (const auto* clear = std::get_if<ClearSuspect>(&action)) {
     trace_ += fmt::format("< clear {} {}\n", clear->job.text(), clear->step);
+  } else if (const auto* done = std::get_if<VerbDone>(&action)) {
+    trace_ += fmt::format("< verb_done {} {}\n", key_text(done->key), array_hex(done->verb.bytes));
   }
 }
 

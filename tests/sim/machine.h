@@ -32,9 +32,18 @@ std::string long_word(size_t bytes, char letter);  // a JSON string of one lette
 // A text that differs when any part of the record does.
 std::string record_text(const JobRecord& record);
 
+// What machines know of records and texts that were written: those of one store share it.
+struct Writings {
+  std::map<std::string, std::shared_ptr<const JobRecord>, std::less<>> images;  // by write id
+  std::map<Digest, std::string> texts;  // of puts, to read spills back
+};
+
 class Machine {
  public:
-  Machine() { trace_.reserve(size_t{1} << 18); }
+  Machine() : Machine(std::make_shared<Writings>(), size_t{1} << 18) {}
+  Machine(std::shared_ptr<Writings> writings, size_t trace_bytes) : writings_(std::move(writings)) {
+    trace_.reserve(trace_bytes);
+  }
   // Executes one line without its "> ". Appends it and its effects to the trace.
   std::vector<Action> execute(const std::string& line);
   // The same for "collect".
@@ -42,7 +51,7 @@ class Machine {
 
   Core& core() { return *core_; }
   const std::string& trace() const { return trace_; }
-  // A record that this machine knows by its write id: collected from the core, stolen or tampered.
+  // A record that this machine knows by its write id: collected from a core, stolen or tampered.
   std::shared_ptr<const JobRecord> image(std::string_view write_id) const;
   static std::string write_id_text(const JobRecord& record);
 
@@ -53,6 +62,7 @@ class Machine {
   Event parse_submit(Words& words);
   Event parse_adopt(Words& words);
   Event parse_done(Words& words);
+  static std::optional<Event> parse_shared(std::string_view verb, TimeMs now, Words& words);
   Value parse_value(std::string_view word, const StartStep* start);
   void alter(std::string_view verb, Words& words);
   void note(const Action& action);
@@ -60,8 +70,7 @@ class Machine {
 
   std::unique_ptr<Core> core_;
   std::string trace_;
-  std::map<std::string, std::shared_ptr<const JobRecord>, std::less<>> images_;  // by write id
-  std::map<Digest, std::string> texts_;  // of puts, to read spills back
+  std::shared_ptr<Writings> writings_;
   std::map<Ticket, StartStep> started_;
 };
 

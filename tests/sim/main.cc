@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "engine/base/cover.h"
+#include "tests/sim/cluster_runs.h"
 #include "tests/sim/world.h"
 
 namespace millrace::sim {
@@ -28,6 +29,9 @@ constexpr const char* kHelp =
     "within N seeds,\n"
     "                         and the printed command fails in the same way again\n"
     "sim --record FILE        writes the trace of the canonical job with one crash, for --replay\n"
+    "sim --cluster N [--first M]     many clusters of nodes over one store\n"
+    "sim --cluster-seed N     one of them; --steps prints what happened; --without-rule WHAT\n"
+    "sim --without WHAT N     a rule of ownership that is left out is caught within N clusters\n"
     "--out FILE               where the trace of a failure goes (default: sim.trace)\n";
 
 std::set<std::string>* covered = nullptr;
@@ -37,6 +41,7 @@ struct Arguments {
   std::string mode, file, out = "sim.trace";
   bool steps = false;
   Broken broken = Broken::kNothing;
+  BrokenRule rule = BrokenRule::kNothing;
 };
 
 struct BrokenPart {
@@ -212,6 +217,7 @@ int run_coverage(const Arguments& arguments) {
   uint64_t seed = arguments.first;
   for (; seed < arguments.first + arguments.count && !missing.empty(); seed++) {
     if (!run_seed({seed, Broken::kNothing}, arguments, false)) return 1;
+    if (run_cluster({seed, BrokenRule::kNothing, false}, arguments.out, false)) return 1;
     for (const std::string& name : seen) missing.erase(name);
   }
   cover_sink = nullptr;
@@ -241,9 +247,18 @@ bool read_arguments(const std::vector<std::string>& words, Arguments* arguments)
     } else if (name == "--replay" || name == "--record") {
       arguments->mode = name;
       arguments->file = value;
-    } else if (name == "--seed" || name == "--seeds" || name == "--coverage") {
+    } else if (name == "--seed" || name == "--seeds" || name == "--coverage" ||
+               name == "--cluster" || name == "--cluster-seed") {
       arguments->mode = name;
       arguments->seed = arguments->count = std::strtoull(value.c_str(), nullptr, 10);
+    } else if (name == "--without" || name == "--without-rule") {
+      const auto rule = parse_rule(value);
+      if (!rule) return false;
+      arguments->rule = *rule;
+      if (name == "--without-rule") continue;
+      if (++i == words.size()) return false;
+      arguments->mode = name;
+      arguments->count = std::strtoull(words[i].c_str(), nullptr, 10);
     } else if (name == "--broken" || name == "--with-broken") {
       const BrokenPart* part = part_of(value);
       if (part == nullptr) return false;
@@ -301,6 +316,14 @@ int run(const Arguments& arguments) {
     return 0;
   }
   if (arguments.mode == "--coverage") return run_coverage(arguments);
+  if (arguments.mode == "--cluster") {
+    return run_cluster_seeds(arguments.first, arguments.count, arguments.out);
+  }
+  if (arguments.mode == "--cluster-seed") {
+    const ClusterOptions options{arguments.seed, arguments.rule, arguments.steps};
+    return run_cluster(options, arguments.out, arguments.steps) ? 1 : 0;
+  }
+  if (arguments.mode == "--without") return run_cluster_broken(arguments.rule, arguments.count);
   return run_broken(arguments);
 }
 

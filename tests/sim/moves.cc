@@ -7,6 +7,7 @@
 #include "engine/base/limits.h"
 #include "tests/core/work_catalogue.h"
 #include "tests/sim/pipelines.h"
+#include "tests/sim/words.h"
 #include "tests/sim/world.h"
 
 namespace millrace::sim {
@@ -101,28 +102,10 @@ void World::submit(size_t index) {
   std::string line = fmt::format("submit {} {} {} {} {} {} v{}", now_, client.submit,
                                  client.pipeline, key_text(client.job), flags, salt,
                                  graph.inputs.empty() ? client.variant : client.variant / 2);
-  const std::string bytes = upload_bytes(graph, client.variant);
-  for (const InputDecl& input : graph.inputs) {
-    if (input.type.is_blob()) {
-      if (input.type.optional && client.variant == 0) {
-        line += " -";
-      } else {
-        line += " " + blob_word(bytes);
-      }
-    } else if (input.type.kind == Type::Kind::kBool) {
-      line += " " + json_word(client.variant % 2 == 0);
-    } else {
-      // A list of 0 to 3 elements: expressions fail on the long ones.
-      line += " " + json_word(Value(Value::List(static_cast<size_t>(client.variant), Value(1))));
-    }
-  }
+  line += input_words(graph, client.variant);
   submitting_ = client.job;
   apply(line);
   submitting_ = {};
-}
-
-std::string World::upload_bytes(const Graph& graph, int variant) {
-  return fmt::format("upload of {} {}", graph.name, variant);
 }
 
 bool World::cancel() {
@@ -226,7 +209,7 @@ std::string World::outcome_words(const Running& running, bool well, StepOutcome:
     kind = Kind::kFailed;
   if (kind == Kind::kSucceeded) {
     checkers_.step_succeeded(running.start);
-    return "0 0 0 -" + std::string(" 0") + output_words(running);
+    return "0 0 0 -" + std::string(" 0") + output_words(running.start);
   }
   const bool transient = id.starts_with("wordy") || random_.chance(70);
   const int64_t retry_after = random_.chance(10) ? static_cast<int64_t>(random_.below(20'000)) : 0;
@@ -234,23 +217,6 @@ std::string World::outcome_words(const Running& running, bool well, StepOutcome:
   if (full_disk_ && kind == Kind::kFailed) reason = "no_space";  // met by the step as well
   return fmt::format("{} {} {} {} {}", static_cast<int>(kind), transient ? 1 : 0, retry_after,
                      reason, id.starts_with("wordy") ? 3000 : 10);
-}
-
-// What a step makes depends only on the step and on what it was given, as a good step's should.
-std::string World::output_words(const Running& running) {
-  const StepNode& node = running.start.graph->steps[static_cast<size_t>(running.start.step)];
-  const std::string given = given_text(running.start.with);
-  const std::string made = sha256(node.id + given).hex();
-  std::string data = " -";
-  if (running.start.with[0].kind() == Value::Kind::kBlob) {
-    data = made[0] < '6' ? " f0" : " " + blob_word(node.id + made);
-  }
-  size_t bytes = 0;
-  if (node.id.starts_with("big")) bytes = 20'000;
-  if (node.id.starts_with("huge")) bytes = kInlineJsonBytesMax + 100;
-  if (node.id.starts_with("fat")) bytes = 15'900;
-  if (node.id == "some") bytes = 10'000;  // fills what is left almost
-  return data + " " + (bytes > 0 ? long_word(bytes, made[1]) : json_word(made));
 }
 
 // ---- disks

@@ -4,6 +4,7 @@
 
 #include "engine/base/cover.h"
 #include "tests/sim/pipelines.h"
+#include "tests/sim/words.h"
 #include "tests/sim/world.h"
 
 namespace millrace::sim {

@@ -55,7 +55,9 @@ class SimStore final : public Store {
   void rivals_end();
   // The record becomes another one under the same rev, as an earlier version would have left it.
   void replace(const JobKey& key, std::shared_ptr<const JobRecord> record);
-  // A tombstone goes before its time. No store does that: it is a defect on purpose.
+  // An ended job goes, as sweep() would have it.
+  void erase(const JobKey& key) { jobs_.erase(key); }
+  // A tombstone goes. Before its time no store does that: it is a defect on purpose.
   void lose_tombstone(const JobKey& key) { tombstones_.erase(key); }
 
  private:

@@ -138,8 +138,6 @@ class World {
   bool tamper();
   bool toggle_full_disk();
   std::string outcome_words(const Running& running, bool well, StepOutcome::Kind* kind);
-  static std::string upload_bytes(const Graph& graph, int variant);
-  std::string output_words(const Running& running);
 
   void live();
   void check_rest();

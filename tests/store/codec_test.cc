@@ -5,6 +5,7 @@
 #include <random>
 
 #include "engine/base/errors.h"
+#include "engine/base/limits.h"
 
 namespace millrace {
 namespace {
@@ -94,6 +95,8 @@ JobRecord record(Random* random) {
   value.keyed = below(random, 2) == 0;
   fill(random, &value.request.bytes);
   value.cancel_requested = below(random, 2) == 0;
+  value.applied_verbs.resize(below(random, 3) == 0 ? below(random, kAppliedVerbsMax + 1) : 0);
+  for (VerbId& verb : value.applied_verbs) verb.bytes[0] = static_cast<uint8_t>(below(random, 256));
   value.created_at = number(random);
   value.started_at = number(random);
   value.finished_at = number(random);
