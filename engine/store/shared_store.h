@@ -19,6 +19,8 @@
 //   they were carried out; each may be called again with the same arguments.
 // - rev 1 of a record is kApplied also when another node has claimed the job since: it is accepted
 //   and durable, only no longer ours, and the next write of it is kLost.
+// - A later rev may be kLost although it was applied, when another node has claimed the job before
+//   the answer: kLost says whose the job is, not what became of the image.
 //
 // Threads: as Store; besides, every function but commit, the claims, sweep and remove may be called
 // by any thread at any time, and blocks for at most a few network time-outs. Renew on a thread of
