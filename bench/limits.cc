@@ -25,6 +25,7 @@
 #include "bench/limits_image.h"
 #include "bench/result.h"
 #include "bench/scenarios.h"
+#include "engine/base/signals.h"
 
 namespace millrace {
 namespace {
@@ -171,7 +172,7 @@ BenchResult bare_http(int connections, uint64_t requests) {
   result.p99_ms = loaded.percentile_ms(0.99);
   result.cpu_s_per_job = tree_cpu_seconds(child) / static_cast<double>(requests);
   result.failure = loaded.first_failure;
-  ::kill(child, SIGKILL);
+  signal_process(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   ::close(pipes[0]);
   ::close(pipes[1]);

@@ -98,7 +98,7 @@ endfunction()
 function(millrace_tests_together name)
   millrace_test_program(${name} ${ARGN})
   add_test(NAME ${name} COMMAND ${name} --gtest_filter=-*Long.*)
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
 endfunction()
 
 # millrace_tests(NAME libraries…): a test program of which each test is known to ctest.
@@ -107,8 +107,12 @@ endfunction()
 include(GoogleTest)
 function(millrace_tests name)
   millrace_test_program(${name} ${ARGN})
-  set(prefix TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
-  gtest_discover_tests(${name} ${prefix} TEST_FILTER "-*Long.*" PROPERTIES TIMEOUT 300)
+  set(seconds 300)
+  if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")  # three to ten times slower
+    set(seconds 1800)
+  endif()
+  set(prefix TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 300)
+  gtest_discover_tests(${name} ${prefix} TEST_FILTER "-*Long.*" PROPERTIES TIMEOUT ${seconds})
   gtest_discover_tests(${name} ${prefix} TEST_FILTER "*Long.*" TEST_LIST ${name}_LONG
                        PROPERTIES TIMEOUT 3600 LABELS long)
 endfunction()

@@ -60,7 +60,8 @@ App::App(Runtime* runtime, const Config* config, std::string token)
       config_(config),
       token_(std::move(token)),
       public_host_(authority_of(config->public_url)),
-      router_(all_routes()) {
+      router_(all_routes()),
+      object_digests_(runtime) {
   openapi_ = openapi_document(router_);
   for (const Route& route : router_.routes()) {
     durations_.push_back(&runtime_->metrics().http_duration.with({route.pattern}));

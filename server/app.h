@@ -11,6 +11,7 @@
 #include "engine/runtime/runtime.h"
 #include "server/config.h"
 #include "server/http/exchange.h"
+#include "server/object_digests.h"
 #include "server/router.h"
 
 namespace millrace {
@@ -31,6 +32,7 @@ class App final : public RequestHandler {
   void set_draining() { draining_ = true; }
   bool has_token() const { return !token_.empty(); }
   const std::string& openapi() const { return openapi_; }
+  ObjectDigests& object_digests() { return object_digests_; }
 
   // Counts what handlers asked of the runtime, so that the loop knows that pump() has work.
   // Called for tests that compare what is served with what is documented.
@@ -49,6 +51,7 @@ class App final : public RequestHandler {
   const Config* config_;
   std::string token_, public_host_, openapi_;
   Router router_;
+  ObjectDigests object_digests_;
   bool draining_ = false;
   std::unordered_map<uint32_t, Counter*> counters_;
   std::vector<Histogram*> durations_;

@@ -144,6 +144,7 @@ int open_beneath(int directory, const std::string& key) {
 struct Opened {
   std::shared_ptr<Descriptor> file;  // null: there is none
   uint64_t size = 0;
+  FileState state;
   Stored stored;
 };
 
@@ -162,12 +163,15 @@ Opened open_object(const std::string& directory_name, const std::string& key) {
   opened.size = static_cast<uint64_t>(info.st_size);
   opened.stored.media_type =
       std::string(sniffed.empty() ? std::string_view("application/octet-stream") : sniffed);
-  opened.stored.etag = fmt::format("\"{:x}-{:x}-{:x}-{:x}\"", static_cast<uint64_t>(info.st_ino),
-                                   static_cast<uint64_t>(info.st_mtim.tv_sec),
-                                   static_cast<uint64_t>(info.st_mtim.tv_nsec), opened.size);
+  opened.state = FileState::of(info);
   opened.stored.file_name = key.substr(key.rfind('/') + 1);
   opened.file = std::move(file);
   return opened;
+}
+
+void respond_busy(Exchange& exchange) {
+  exchange.respond(Status::busy(errors::kOutOfMemoryBudget,
+                                "too many requests wait for the disk; try again later"));
 }
 
 void respond_file(App& app, const ExchangeRef& ref, const std::string& store,
@@ -179,11 +183,20 @@ void respond_file(App& app, const ExchangeRef& ref, const std::string& store,
         errors::kFileUnknown, fmt::format("store '{}' holds no object of this key", store)));
     return;
   }
-  respond_source(app, *exchange, opened.stored, opened.size,
-                 [&](const ByteRange& range) -> std::unique_ptr<BodySource> {
-                   return std::make_unique<FileSource>(&app.runtime(), opened.file, range.first,
-                                                       range.size);
-                 });
+  const auto wanted = [ref] { return ref.get() != nullptr; };
+  const auto answer = [&app, ref, opened](const std::optional<Digest>& digest) {
+    Exchange* waiting = ref.get();
+    if (waiting == nullptr) return;
+    if (!digest) return respond_busy(*waiting);
+    Stored stored = opened.stored;
+    stored.etag = "\"" + digest->text() + "\"";
+    respond_source(app, *waiting, stored, opened.size,
+                   [&](const ByteRange& range) -> std::unique_ptr<BodySource> {
+                     return std::make_unique<FileSource>(&app.runtime(), opened.file, range.first,
+                                                         range.size);
+                   });
+  };
+  app.object_digests().find(opened.file, opened.file->get(), opened.state, wanted, answer);
 }
 
 }  // namespace
@@ -206,9 +219,7 @@ void answer_file(App& app, Exchange& exchange) {
       respond_file(app, ref, name, opened);
     };
   });
-  if (taken) return;
-  exchange.respond(Status::busy(errors::kOutOfMemoryBudget,
-                                "too many requests wait for the disk; try again later"));
+  if (!taken) respond_busy(exchange);
 }
 
 }  // namespace millrace

@@ -63,13 +63,26 @@ Status read_list_param(const std::string& name, const std::string& text, JobFilt
   return {};
 }
 
+// Jobs that cannot be shown. Of such an id only the key is known, and only it is looked at.
+void append_damaged(const std::vector<DamagedJob>& damaged, std::string* body) {
+  if (damaged.empty()) return;
+  *body += ",\"damaged\":[";
+  for (size_t i = 0; i < damaged.size(); i++) {
+    *body += fmt::format(R"({}{{"id":"{}","code":"{}"}})", i == 0 ? "" : ",",
+                         JobId{damaged[i].key, {}}.text(), error_code(damaged[i].status.number()));
+  }
+  *body += ']';
+}
+
 void respond_page(App& app, Exchange& exchange, const ViewPage& page) {
   std::string body = "{\"jobs\":[";
   for (size_t i = 0; i < page.jobs.size(); i++) {
     if (i > 0) body += ',';
     append_view(app, page.jobs[i], &body);
   }
-  body += "],\"next\":";
+  body += ']';
+  append_damaged(page.damaged, &body);
+  body += ",\"next\":";
   if (page.next.empty()) {
     body += "null";
   } else {

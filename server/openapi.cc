@@ -80,7 +80,9 @@ Value::Map schemas() {
        {"outputs", any_object},
        {"error", nullable_object()},
        {"waiting_for", nullable_object()}});
+  out["DamagedJob"] = object_of({{"id", text_schema()}, {"code", text_schema()}});
   out["JobList"] = object_of({{"jobs", list_of(reference("Job"))}, {"next", nullable_text()}});
+  out["JobList"].as_map()["properties"].as_map()["damaged"] = list_of(reference("DamagedJob"));
   out["Blob"] = object_of({{"blob", text_schema()},
                            {"size", Value::Map{{"type", "integer"}}},
                            {"media_type", text_schema()},

@@ -12,6 +12,7 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kLabelField = "label.";
+constexpr uint64_t kSpillBytesMin = 16 * 1024;
 
 bool is_blob_like(const Type& type) {
   if (type.is_blob()) return true;
@@ -156,7 +157,18 @@ Status Submission::write(std::string_view data) {
 
 const std::shared_ptr<Upload>& Submission::add_upload(uint64_t bytes_expected) {
   uploads_.push_back(std::make_shared<Upload>(runtime_, charge_, bytes_expected));
+  if (spilling_) uploads_.back()->spill();
   return uploads_.back();
+}
+
+// Text stays in memory, and small parts do while others come: a file for each would be too many.
+bool Submission::spill() {
+  spilling_ = form_ == Form::kRaw || form_ == Form::kMultipart;
+  for (const auto& upload : uploads_) {
+    if (upload == uploads_.back() || upload->size() >= kSpillBytesMin) upload->spill();
+  }
+  if (form_ != Form::kMultipart) return spilling_;
+  return !multipart_->parts().empty() && multipart_->parts().back().sink != nullptr;
 }
 
 const InputDecl* Submission::blob_input(std::string_view name) const {

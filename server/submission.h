@@ -30,6 +30,7 @@ class Submission final : public BodySink {
   Status begin(Exchange* exchange, Runtime* runtime);
   Status write(std::string_view data) override;
   bool ready() const override { return uploads_.empty() || uploads_.back()->ready(); }
+  bool spill() override;
   // The body is complete; `done` hears, perhaps inside the call, when all uploads can be read, or
   // why not. Until then the Submission must live.
   void finish_uploads(std::function<void(const Status&)> done);
@@ -86,6 +87,7 @@ class Submission final : public BodySink {
   Runtime* runtime_ = nullptr;
   Charge* charge_ = nullptr;
   Form form_ = Form::kNothing;
+  bool spilling_ = false;
   std::string key_, declared_type_, body_;
   QueryParams query_;
   std::unique_ptr<MultipartReader> multipart_;

@@ -19,12 +19,20 @@ Status Upload::write(std::string_view data) {
     if (data_.size() <= memory_bytes_) return {};
     file_ = runtime_->begin_blob();
   }
-  if (data_.size() >= kSpoolPieceBytes) hand_over();
+  if (data_.size() >= piece_bytes_) hand_over();
   return file_->status();
 }
 
 bool Upload::ready() const {
-  return file_ == nullptr || file_->waiting_bytes() <= kSpoolBehindBytes;
+  return file_ == nullptr || file_->waiting_bytes() <= behind_bytes_;
+}
+
+bool Upload::spill() {
+  if (file_ == nullptr) file_ = runtime_->begin_blob();
+  piece_bytes_ = 1;                  // whatever comes is handed over at once,
+  behind_bytes_ = kSpoolPieceBytes;  // and others want their turn
+  if (!data_.empty()) hand_over();
+  return true;
 }
 
 void Upload::hand_over() {

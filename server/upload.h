@@ -1,6 +1,6 @@
 // Upload: the bytes of one upload as they come. In memory, charged to the byte budget, up to a
-// limit; beyond it they go to a file that becomes the blob, and only what waits for the disk is
-// charged.
+// limit or until memory is short; then they go to a file that becomes the blob, and only what waits
+// for the disk is charged.
 //
 // It knows nothing of requests. Thread: loop.
 #pragma once
@@ -26,6 +26,7 @@ class Upload final : public BodySink {
 
   Status write(std::string_view data) override;  // E016, E123, E126: of what was written before
   bool ready() const override;                   // false while the disk is behind
+  bool spill() override;
   uint64_t size() const { return size_; }
 
   // All has come; `done` hears once it can be read, perhaps inside the call. Until then the Upload
@@ -41,6 +42,7 @@ class Upload final : public BodySink {
   Runtime* const runtime_;
   Charge* const charge_;
   const size_t memory_bytes_;
+  size_t piece_bytes_ = kSpoolPieceBytes, behind_bytes_ = kSpoolBehindBytes;
   uint64_t size_ = 0;
   std::string data_;                  // all of it, or what was not handed over yet
   std::unique_ptr<BlobUpload> file_;  // null: all is in memory

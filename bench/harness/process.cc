@@ -16,10 +16,12 @@
 #include <map>
 #include <sstream>
 
+#include "engine/base/signals.h"
+
 namespace millrace {
 namespace {
 
-constexpr double kReadySeconds = 30;
+constexpr double kReadySeconds = 120;  // under a sanitizer, on a machine with other work
 
 [[noreturn]] void die(const std::string& message) {
   std::fprintf(stderr, "%s\n", message.c_str());
@@ -151,14 +153,14 @@ ServerProcess::~ServerProcess() {
 
 void ServerProcess::kill() {
   if (pid_ < 0) return;
-  ::kill(pid_, SIGKILL);
+  signal_process(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
 }
 
 int ServerProcess::stop() {
   if (pid_ < 0) return -1;
-  ::kill(pid_, SIGTERM);
+  signal_process(pid_, SIGTERM);
   int status = 0;
   ::waitpid(pid_, &status, 0);
   pid_ = -1;

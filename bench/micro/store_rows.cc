@@ -14,6 +14,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "engine/base/crc32c.h"
+#include "engine/base/limits.h"
 #include "engine/store/codec.h"
 #include "engine/store/sqlite_store.h"
 
@@ -188,6 +190,17 @@ void codec() {
   CHECK(sum > 0);
   fmt::print("codec: {} bytes, encode {:.2f} us, decode {:.2f} us\n", bytes.size(), encode_us,
              decode_us);
+  for (const std::string& text : {bytes, std::string(kRecordBytesMax, 'r')}) {
+    const auto time_us = [&](uint32_t (*checksum)(std::string_view, uint32_t)) {
+      const int64_t from = monotonic_us();
+      uint32_t sums = 0;
+      for (int i = 0; i < kRounds / 20; i++) sums = checksum(text, sums);
+      CHECK(sums != 1);
+      return static_cast<double>(monotonic_us() - from) / (kRounds / 20);
+    };
+    fmt::print("checksum: {} bytes, {:.3f} us; by table {:.3f} us\n", text.size(), time_us(crc32c),
+               time_us(crc32c_by_table));
+  }
 }
 
 }  // namespace

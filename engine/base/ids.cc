@@ -27,15 +27,19 @@ size_t JobKeyHash::operator()(const JobKey& key) const {
   return high ^ (low * 0x9e3779b97f4a7c15u);
 }
 
-std::string JobId::text() const {
-  const std::string hex = to_hex(raw(key.bytes));
+std::string JobKey::text() const {
+  const std::string hex = to_hex(raw(bytes));
   std::string text;
   text.reserve(45);
   for (size_t i = 0; i < hex.size(); i++) {
     if (i == 8 || i == 12 || i == 16 || i == 20) text += '-';
     text += hex[i];
   }
-  return text + '-' + to_hex(raw(salt));
+  return text;
+}
+
+std::string JobId::text() const {
+  return key.text() + '-' + to_hex(raw(salt));
 }
 
 std::optional<JobId> JobId::parse(std::string_view text) {

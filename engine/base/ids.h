@@ -21,6 +21,8 @@ struct JobKey {
   std::array<uint8_t, 16> bytes{};
   auto operator<=>(const JobKey&) const = default;
   bool is_zero() const { return *this == JobKey{}; }
+  // As a UUID, with which the text of a JobId begins. [any]
+  std::string text() const;
 };
 
 struct JobKeyHash {

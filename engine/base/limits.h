@@ -30,6 +30,8 @@ constexpr size_t kInlineJsonBytesMax = 16 * 1024;  // above this a JSON output s
 constexpr size_t kRecordBytesMax = 128 * 1024;
 constexpr size_t kSpilledJsonBytesMax = 16 * 1024 * 1024;
 constexpr int kJsonDepthMax = 64;
+constexpr size_t kJsonKeptBytes =
+    256 * 1024;  // of a thread's buffers for reading JSON, between texts
 constexpr int kLabelsMax = 32;
 constexpr size_t kLabelKeyBytesMax = 63;
 constexpr size_t kLabelValueBytesMax = 255;
@@ -98,10 +100,12 @@ constexpr size_t kUrlBytesMax = 8 * 1024;
 constexpr int kMultipartPartsMax = 128;
 constexpr int kListLimitDefault = 50;
 constexpr int kListLimitMax = 1000;
+constexpr size_t kListBytesMax = 4 << 20;  // of the stored records of a page; one in any case
 
 static_assert(kInlineJsonBytesMax < kRecordBytesMax);
 static_assert(kRecordBytesMax < kCommitBytesMax);
 static_assert(kRecordBytesMax < kMongoCommandBytesMax);
+static_assert(2 * kRecordBytesMax < kListBytesMax);
 static_assert(kInlineBlobBytesMax < kFrameBytesMax);
 static_assert(kSpoolPieceBytes <= kSpoolBytes);
 static_assert(kStepsMax <= 64, "step sets are 64-bit masks");

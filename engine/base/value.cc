@@ -373,8 +373,10 @@ void append_json_number(double number, std::string* out) {
   }
 }
 
-Result<Value> parse_json(std::string_view text, BlobsIn blobs, BlobTable* known) {
-  thread_local simdjson::dom::parser parser;
+namespace {
+
+Result<Value> parse_with(simdjson::dom::parser& parser, std::string_view text, BlobsIn blobs,
+                         BlobTable* known) {
   if (parser.max_depth() == 0 || parser.capacity() < text.size()) {
     if (parser.allocate(std::max<size_t>(text.size(), 4096), kJsonDepthMax) != simdjson::SUCCESS) {
       return Status::unavailable(errors::kInternal, "out of memory for reading JSON");
@@ -388,6 +390,18 @@ Result<Value> parse_json(std::string_view text, BlobsIn blobs, BlobTable* known)
                                        simdjson::error_message(error)));
   }
   return Reader(blobs, known).read(root);
+}
+
+}  // namespace
+
+Result<Value> parse_json(std::string_view text, BlobsIn blobs, BlobTable* known) {
+  // Its buffers grow to many times the largest text: those of a large one go with it.
+  if (text.size() > kJsonKeptBytes) {
+    simdjson::dom::parser once;
+    return parse_with(once, text, blobs, known);
+  }
+  thread_local simdjson::dom::parser kept;
+  return parse_with(kept, text, blobs, known);
 }
 
 void for_each_blob(const Value& value, const std::function<void(const BlobRef&)>& visit) {

@@ -120,6 +120,17 @@ void Core::State::on(const Adopt& event) {
   }
 }
 
+void Core::State::on(const Unreadable& event) {
+  if (jobs.contains(event.key)) return;  // what is in memory is right, and the next write mends it
+  if (event.removed) {
+    set_aside.erase(event.key);
+    stats.accepted--;
+    return;
+  }
+  if (adopting > 0 && --adopting == 0) adopt_due = kNever;
+  set_aside.insert(event.key);
+}
+
 void Core::State::adopt_steps(Job& job) {
   const TimeMs now = clock.now();
   if (job.draft.started_at != 0 && job.graph != nullptr) job.active_since = now;
@@ -157,7 +168,10 @@ void Core::State::adopt_steps(Job& job) {
            "the server died " + std::to_string(s.now.deaths) + " times while this step ran");
     } else if (s.now.retry_at > clock.wall()) {
       COVER("adopt_backoff");
-      s.retry_due = now + std::min<DurationMs>(s.now.retry_at - clock.wall(), kRetryAtMsMax);
+      // A clock that was set back meanwhile does not make the wait longer than it was.
+      const DurationMs whole =
+          s.now.tries.empty() ? kRetryAtMsMax : s.now.retry_at - s.now.tries.back().finished_at;
+      s.retry_due = now + std::min({s.now.retry_at - clock.wall(), whole, kRetryAtMsMax});
       job.move_to(step, Phase::kBackoff);
     }
   }

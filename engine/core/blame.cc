@@ -48,21 +48,39 @@ bool Core::State::blame_pending(const Job& job, int step) const {
   return deaths != 0 && deaths != job.durable->steps[static_cast<size_t>(step)].deaths;
 }
 
-// Whether steps that nobody suspects may start: no suspect runs, and none waits for its turn.
+// Whether steps that nobody suspects may start: no suspect runs, and for none the server rests.
 bool Core::State::start_suspects() {
   if (alone) return false;
-  if (suspects_ready.empty()) return true;
+  if (suspects_ready.empty()) {
+    quiet = Quiet();
+    return true;
+  }
   const auto has_worker = [this](const ReadyQueue::Entry& entry) {
     return slots[static_cast<size_t>(entry.job->node(entry.step).decl->lane)] > 0;
   };
   if (running[0] + running[1] > 0) {
     COVER("suspect_waits_for_others");
-    return false;
+    return !keep_quiet();
   }
+  quiet = Quiet();
   const ReadyQueue::Entry entry = suspects_ready.pop_if(has_worker);
   if (entry.job == nullptr) return true;
   start(*entry.job, entry.step);
   return false;
+}
+
+// Whether nothing else may start now. A step that runs for long must not hold everybody up for
+// that long, nor may steps that overlap keep a suspect from its turn for ever: a rest that was in
+// vain is followed by a pause of its length, and then by one of twice that.
+bool Core::State::keep_quiet() {
+  const TimeMs now = clock.now();
+  if (now >= quiet.until) {
+    quiet.next = now + quiet.length;
+    quiet.length *= 2;
+    quiet.until = kNever;
+  }
+  if (quiet.until == kNever && now >= quiet.next) quiet.until = now + quiet.length;
+  return quiet.until != kNever;
 }
 
 ReadyQueue& Core::State::queue_of(const Job& job, int step) {

@@ -128,6 +128,14 @@ struct Capacity {  // how many steps of a lane may be with the workers at once, 
   uint32_t slots = 0;
 };
 
+// An accepted job that is not resident cannot be adopted, because its record is damaged: it stays
+// where it is, and nobody waits for it. `removed`: it is deleted, unfinished as it was.
+struct Unreadable {
+  TimeMs now = 0;
+  JobKey key;
+  bool removed = false;
+};
+
 struct Tick {
   TimeMs now = 0;
 };  // time has passed: timers up to `now` fire
@@ -136,7 +144,7 @@ struct Drain {
 };  // accept no job, start no step; what runs may finish
 
 using Event = std::variant<Submit, Adopt, StepDone, BytesDurable, WriteDone, Cancel, Wait, Unwait,
-                           Capacity, Tick, Drain>;
+                           Capacity, Unreadable, Tick, Drain>;
 
 // A step that may have brought the server down. Only steps that run inside the server can
 // (workers.isolation: thread), and only they are noted: in a slot that survives the process, by the

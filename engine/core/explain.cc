@@ -49,7 +49,7 @@ Explanation Core::State::explain_step(const Job& job, int step) const {
   if (s.phase == Phase::kReady && s.suspect) {
     return {step, "alone", "it ran when the server died; it starts when no other step runs"};
   }
-  if (s.phase == Phase::kReady && (alone || !suspects_ready.empty())) {
+  if (s.phase == Phase::kReady && (alone || (!suspects_ready.empty() && quiet.until != kNever))) {
     return {step, "alone", "a step that ran when the server died is to run alone first"};
   }
   const bool slot = slot_free(node.decl->lane);

@@ -31,6 +31,9 @@ constexpr DurationMs kLazyWriteMs = 20;
 constexpr uint32_t kPutFailuresOfUploadMax = 2;  // waited out before a submission is refused
 constexpr DurationMs kEngineBackoffMs = 1000, kEngineBackoffMsMax = 30'000;
 constexpr DurationMs kAdoptRetryMs = 1000;
+// How long nothing else starts for a suspect's sake, the first time; each time it was in vain the
+// next one is twice as long, and as long as it was the others go on.
+constexpr DurationMs kQuietMs = 10'000;
 // A step further back in its queue gives its durable bytes up: they are read again when it starts.
 constexpr size_t kReadyKeepBytes = 64;
 // Of the record, for the job's outputs and error.
@@ -60,6 +63,7 @@ struct Core::State {
   void on(const Wait& event);
   void on(const Unwait& event);
   void on(const Capacity& event);
+  void on(const Unreadable& event);
   void on(const Tick& event);
   void on(const Drain& event);
 
@@ -122,6 +126,7 @@ struct Core::State {
   bool blame_pending(const Job& job, int step) const;
   bool cut_off_by_pipeline(const Job& job, int step) const;
   bool start_suspects();
+  bool keep_quiet();
   ReadyQueue& queue_of(const Job& job, int step);
 
   // ---- bytes (bytes.cc)
@@ -206,11 +211,17 @@ struct Core::State {
   ReadyQueue ready[kLanes];
   uint32_t slots[kLanes] = {0, 0};
   int64_t running[kLanes] = {0, 0};
-  // Suspects wait in a queue of their own: nothing else starts before they have had their turn, and
-  // each has the server to itself.
+  // Suspects wait in a queue of their own, and each has the server to itself: nothing else starts,
+  // so that the server comes to rest. Where a long step runs, the others have half of the time.
   std::map<std::pair<JobId, int>, Suspect> suspects;
   ReadyQueue suspects_ready;
   bool alone = false;  // one has it now
+  struct Quiet {
+    DurationMs length = kQuietMs;
+    TimeMs until = kNever;  // kNever: the others go on,
+    TimeMs next = 0;        // until then
+  };
+  Quiet quiet;
   TicketTable tickets;
   std::unordered_map<uint64_t, Replay> replays;
   uint64_t replay_ids = 0;

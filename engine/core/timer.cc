@@ -27,6 +27,7 @@ TimeMs Core::State::earliest_due() const {
   if (!timers.empty()) due = std::min(due, std::get<0>(*timers.begin()));
   if (!lazy.empty()) due = std::min(due, lazy.front().first);
   if (!absent_timers.empty()) due = std::min(due, absent_timers.begin()->first);
+  if (!suspects_ready.empty()) due = std::min(due, quiet.until);
   return due;
 }
 

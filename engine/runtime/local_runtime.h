@@ -117,6 +117,7 @@ class LocalRuntime final : public Runtime {
   void answer_existing(WaiterId waiter, const JobKey& key, const Digest& request);
   void wait_for_stored(WaiterId waiter, const JobId& job, TimeMs until);
   void cancel_stored(WaiterId waiter, const JobId& job);
+  void remove_damaged(const JobId& job, Status why, std::function<void(Status)> done);
   JobReply stored_reply(const JobId& job, const StoredResult& stored);
   JobView stored_view(const JobRecord& record);
   JobView view_of(const JobRecord& record);
@@ -125,6 +126,7 @@ class LocalRuntime final : public Runtime {
   using GraphFn = std::function<void(std::shared_ptr<const Graph>, std::string why)>;
   void find_graph(const Digest& digest, GraphFn done);
   void adopt_more(int64_t room);
+  void skip_damaged(const DamagedJob& job);
   void adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then);
   struct PendingAdopt {
     Adopt event;

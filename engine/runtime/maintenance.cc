@@ -82,8 +82,9 @@ void LocalRuntime::adopt_more(int64_t room) {
   on_writer([this, room, batch, from = adopted_up_to_] {
     auto claimed =
         std::make_shared<Result<std::vector<JobRecord>>>(store_->claim(node_, from, batch));
-    return [this, claimed, room, batch] {
+    return [this, claimed, room, batch, damaged = store_->take_damaged()] {
       adopting_ = false;
+      for (const DamagedJob& job : damaged) skip_damaged(job);
       if (!claimed->ok()) {
         end_stored_read();
         const Status& status = claimed->status();
@@ -111,6 +112,15 @@ void LocalRuntime::adopt_more(int64_t room) {
       if (more && room > adopted) adopt_more(room - adopted);
     };
   });
+}
+
+// One line for each, and all others go on.
+void LocalRuntime::skip_damaged(const DamagedJob& job) {
+  log_event(LogLevel::kError, "job.damaged",
+            {{"job", job.key.text()},
+             {"code", error_code(job.status.number())},
+             {"error", job.status.message()}});
+  note(Unreadable{wall_clock_ms(), job.key, false});
 }
 
 // Gives the graph of a definition, read back from the store when it is not at hand; null and why

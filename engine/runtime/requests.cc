@@ -341,6 +341,7 @@ void LocalRuntime::list_jobs(JobFilter filter, std::string cursor, int limit,
         }
         ViewPage views;
         for (const JobRecord& job : (*page)->jobs) views.jobs.push_back(view_of(job));
+        views.damaged = std::move((*page)->damaged);
         views.next = std::move((*page)->next);
         done(std::move(views));
       });
@@ -369,6 +370,10 @@ void LocalRuntime::remove_job(const JobId& job, std::function<void(Status)> done
   };
   read_stored(job.key, [this, job, done = std::move(done)](StoredResult stored) mutable {
     const JobReply reply = stored_reply(job, stored);
+    if (!stored.ok()) {
+      remove_damaged(job, stored.status(), std::move(done));
+      return;
+    }
     if (!reply.status.ok()) {
       done(reply.status);
       return;
@@ -382,6 +387,27 @@ void LocalRuntime::remove_job(const JobId& job, std::function<void(Status)> done
             done(status);
           };
         });
+  });
+}
+
+// Deletes a job whose record cannot be read, and nothing else: `why` it could not be read may be
+// another damage. The blobs that it named go with the next full sweep.
+void LocalRuntime::remove_damaged(const JobId& job, Status why, std::function<void(Status)> done) {
+  const bool by_record = why.code() == Code::kCorrupt || why.number() == errors::kStoreVersion;
+  if (!by_record || core_->resident(job.key)) {
+    done(std::move(why));
+    return;
+  }
+  on_writer([this, key = job.key, done = std::move(done)]() mutable {
+    const auto before = store_->count_unfinished();
+    const Status status = store_->remove(key);
+    const auto after = store_->count_unfinished();
+    const bool unfinished = before.ok() && after.ok() && *after < *before;
+    return [this, key, status, unfinished, done = std::move(done)] {
+      if (unfinished) note(Unreadable{wall_clock_ms(), key, true});
+      if (status.ok()) blobs_dirty_ = true;
+      done(status);
+    };
   });
 }
 

@@ -61,6 +61,7 @@ using ReplyFn = std::function<void(JobReply)>;
 // One page of a list; the views as read_job() gives them.
 struct ViewPage {
   std::vector<JobView> jobs;
+  std::vector<DamagedJob> damaged;
   std::string next;  // cursor; empty: no more
 };
 
@@ -107,7 +108,8 @@ class Runtime {
 
   virtual void list_jobs(JobFilter filter, std::string cursor, int limit,
                          std::function<void(Result<ViewPage>)> done) = 0;
-  // Deletes an ended job and the blobs only it holds. E005, E014, E021.
+  // Deletes an ended job and the blobs only it holds, or one whose record is damaged. E005, E014,
+  // E021.
   virtual void remove_job(const JobId& job, std::function<void(Status)> done) = 0;
 
   // Calls `changed` after each durable revision of a job, with its view, until it has ended or

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "engine/base/crc32c.h"
 #include "engine/base/limits.h"
 
 namespace millrace {
@@ -147,6 +148,7 @@ void put_lists(bson_t* doc, const JobRecord& record) {
 void put_record(bson_t* doc, const JobRecord& record) {
   CHECK(record.steps.size() <= static_cast<size_t>(kStepsMax));
   CHECK(bson_append_int32(doc, "f", 1, kRecordFormat));
+  CHECK(bson_append_int32(doc, "C", 1, 0));  // its place; see encode()
   put_bytes(doc, "k", record.key.bytes);
   CHECK(bson_append_int64(doc, "r", 1, static_cast<int64_t>(record.rev)));
   put_bytes(doc, "w", record.write_id);
@@ -178,6 +180,12 @@ void* grow(void* memory, size_t bytes, void*) {
 
 }  // namespace
 
+uint32_t record_checksum(std::string_view bytes) {
+  CHECK(bytes.size() >= kRecordChecksumAt + kRecordChecksumBytes);
+  return crc32c(bytes.substr(kRecordChecksumAt + kRecordChecksumBytes),
+                crc32c(bytes.substr(0, kRecordChecksumAt)));
+}
+
 RecordEncoder::RecordEncoder() = default;
 
 RecordEncoder::~RecordEncoder() {
@@ -192,6 +200,10 @@ std::string_view RecordEncoder::encode(const JobRecord& record) {
   bson_writer_end(writer);
   const size_t size = bson_writer_get_length(writer);
   bson_writer_destroy(writer);
+  const uint32_t sum = record_checksum({reinterpret_cast<const char*>(buffer_), size});
+  for (size_t i = 0; i < kRecordChecksumBytes; i++) {
+    buffer_[kRecordChecksumAt + i] = static_cast<uint8_t>(sum >> (8 * i));
+  }
   return {reinterpret_cast<const char*>(buffer_), size};
 }
 

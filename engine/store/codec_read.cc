@@ -281,11 +281,18 @@ bool get_field(const bson_iter_t* it, JobRecord* record, uint32_t* has) {
   }
 }
 
+// Of a document that begins with its format: whether the checksum stands behind it, and is right.
+bool checksum_right(std::string_view bytes, bson_iter_t* at) {
+  int stored = 0;
+  if (!bson_iter_next(at) || letter(at) != 'C' || !get(at, &stored)) return false;
+  return static_cast<uint32_t>(stored) == record_checksum(bytes);
+}
+
 Status damaged(std::string_view bytes, const char* what) {
   return Status::corrupt(
       errors::kStoreCorrupt,
-      fmt::format("a stored record of {} bytes is damaged: {}; restore the store "
-                  "from a backup or delete this job",
+      fmt::format("a stored record of {} bytes is damaged: {}; restore the store from a backup, or "
+                  "delete this job",
                   bytes.size(), what));
 }
 
@@ -301,6 +308,9 @@ Result<JobRecord> decode_record(std::string_view bytes) {
   int format = 0;
   if (!bson_iter_next(&at) || letter(&at) != 'f' || !get(&at, &format) || format < 1) {
     return damaged(bytes, "it does not begin with its format");
+  }
+  if (format > 1 && !checksum_right(bytes, &at)) {
+    return damaged(bytes, "its checksum is another one");
   }
   if (format > kRecordFormat) {
     return Status::unavailable(

@@ -103,7 +103,7 @@ Status MongoStore::send(const Images& images, bool first_revs) {
       statements.add(document);
     } else {
       BsonDoc expected, update;
-      expected.text("_id", key_text(image->record().key))
+      expected.text("_id", image->record().key.text())
           .number("rev", static_cast<int64_t>(image->write->expected_rev))
           .binary("owner", image->write->expected_owner.bytes);
       statements.add(update.doc("q", expected).doc("u", document));
@@ -191,7 +191,7 @@ void MongoStore::note_updates(const Images& images, const bson_t* reply, Images*
 // the one that it should have replaced.
 Status MongoStore::compare(const Images& images) {
   BsonArray ids;
-  for (const Image* image : images) ids.text(key_text(image->record().key));
+  for (const Image* image : images) ids.text(image->record().key.text());
   BsonDoc among, filter, options;
   filter.doc("_id", among.array("$in", ids));
   options.doc("projection", image_fields());

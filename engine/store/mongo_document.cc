@@ -11,7 +11,7 @@ constexpr size_t kKeyTextBytes = 36;
 
 BsonDoc common_fields(const JobRecord& record) {
   BsonDoc doc;
-  doc.text("_id", key_text(record.key))
+  doc.text("_id", record.key.text())
       .number("rev", static_cast<int64_t>(record.rev))
       .binary("write", record.write_id)
       .binary("salt", record.salt);
@@ -116,10 +116,6 @@ Result<StoredJob> read_job(const bson_t* document) {
     return damaged(document, "the fields of its document do not fit its record");
   }
   return StoredJob{*std::move(record), image->tombstone};
-}
-
-std::string key_text(const JobKey& key) {
-  return job_id(key, Salt{}).text().substr(0, kKeyTextBytes);
 }
 
 std::optional<JobKey> parse_key(std::string_view text) {

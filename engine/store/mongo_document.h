@@ -67,7 +67,6 @@ void each_ref(const bson_t* document, Visit visit) {
   }
 }
 
-std::string key_text(const JobKey& key);
 std::optional<JobKey> parse_key(std::string_view text);
 
 std::string label_text(std::string_view key, std::string_view value);

@@ -7,7 +7,6 @@
 
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
-#include "engine/base/log.h"
 #include "engine/store/mongo_document.h"
 #include "engine/store/mongo_store.h"
 
@@ -23,7 +22,7 @@ std::optional<NodeId> parse_node(std::string_view text) {
 }
 
 std::string verb_id_text(const std::array<uint8_t, 16>& id) {
-  return key_text(JobKey{id});
+  return JobKey{id}.text();
 }
 
 std::optional<PendingVerb> read_verb(const bson_t* document) {
@@ -137,8 +136,7 @@ Status MongoStore::read_claimable(const std::vector<NodeId>& owners,
     BsonDoc not_before, later, beyond, same, larger;
     filter.doc("created_at", not_before.number("$gte", after->created_at));
     later.doc("created_at", beyond.number("$gt", after->created_at));
-    same.number("created_at", after->created_at)
-        .doc("_id", larger.text("$gt", key_text(after->key)));
+    same.number("created_at", after->created_at).doc("_id", larger.text("$gt", after->key.text()));
     filter.array("$or", BsonArray().add(later).add(same));
   }
   options.doc("sort", sort.small("created_at", 1).small("_id", 1))
@@ -222,13 +220,17 @@ Result<std::vector<JobRecord>> MongoStore::claim(const NodeId& self,
   }
   std::optional<JobPlace> place;
   if (after) place = JobPlace{after->created_at, after->key};
-  auto page = claim_from(self, gone, place, max);
-  if (!page.ok()) return page.status();
-  for (const UnreadableJob& job : page->unreadable) {
-    log_event(LogLevel::kError, "store.unreadable", {{"error", job.status.message()}});
-  }
   std::vector<JobRecord> records;
-  for (ClaimedJob& job : page->jobs) records.push_back(std::move(job.record));
+  do {
+    const int room = std::min(max - static_cast<int>(records.size()), kCommitRecordsMax);
+    auto page = claim_from(self, gone, place, room);
+    if (!page.ok()) return page.status();
+    for (ClaimedJob& job : page->jobs) records.push_back(std::move(job.record));
+    for (DamagedJob& job : page->unreadable) {
+      if (told_.insert(job.key).second) damaged_.push_back(std::move(job));
+    }
+    place = page->next;
+  } while (place && records.size() < static_cast<size_t>(max));
   return records;
 }
 
@@ -249,7 +251,7 @@ Status MongoStore::put_verb(const PendingVerb& verb) {
   }
   BsonDoc document;
   document.text("_id", verb_id_text(verb.id))
-      .text("job", key_text(verb.job))
+      .text("job", verb.job.text())
       .text("verb", verb.verb)
       .text("argument", verb.argument)
       .number("created_at", verb.created_at);
@@ -258,7 +260,7 @@ Status MongoStore::put_verb(const PendingVerb& verb) {
 
 Result<std::vector<PendingVerb>> MongoStore::verbs_of(const std::vector<JobKey>& jobs) {
   BsonArray keys;
-  for (const JobKey& key : jobs) keys.text(key_text(key));
+  for (const JobKey& key : jobs) keys.text(key.text());
   BsonDoc among, filter, options, sort;
   filter.doc("job", among.array("$in", keys));
   options.doc("sort", sort.small("_id", 1));
@@ -293,7 +295,7 @@ Result<std::vector<PendingVerb>> MongoStore::pending_verbs(const NodeId& owner, 
     more = seen == kVerbsPageMax;
     if (page.empty()) continue;
     BsonArray keys;
-    for (const PendingVerb& verb : page) keys.text(key_text(verb.job));
+    for (const PendingVerb& verb : page) keys.text(verb.job.text());
     BsonDoc among, jobs, look;
     jobs.doc("_id", among.array("$in", keys));
     look.doc("projection", image_fields());

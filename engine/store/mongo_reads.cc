@@ -21,7 +21,7 @@ BsonDoc list_filter(const JobFilter& filter, const ListCursor& from, const char*
   all.doc("created_at", times);
   BsonDoc before, earlier, same, smaller;
   earlier.doc("created_at", before.number("$lt", from.created_at));
-  same.number("created_at", from.created_at).doc("_id", smaller.text("$lt", key_text(from.key)));
+  same.number("created_at", from.created_at).doc("_id", smaller.text("$lt", from.key.text()));
   all.array("$or", BsonArray().add(earlier).add(same));
   *index = "created";
   if (filter.state) {
@@ -46,7 +46,7 @@ BsonDoc list_filter(const JobFilter& filter, const ListCursor& from, const char*
 
 Result<std::optional<StoredJob>> MongoStore::read_at(const JobKey& key, ReadLevel level) {
   BsonDoc filter, options;
-  filter.text("_id", key_text(key));
+  filter.text("_id", key.text());
   std::optional<StoredJob> job;
   RETURN_IF_ERROR(client_->find("jobs", filter, options.small("limit", 1), level,
                                 [&](const bson_t* document) -> Status {
@@ -77,17 +77,27 @@ Result<JobPage> MongoStore::list(const JobFilter& filter, const std::string& cur
       .number("limit", int64_t{limit} + 1)
       .text("hint", index);
   JobPage page;
+  ListCursor last;
+  size_t bytes = 0;
   bool more = false;
-  RETURN_IF_ERROR(client_->find("jobs", condition, options, ReadLevel::kMajority,
-                                [&](const bson_t* document) -> Status {
-                                  more = page.jobs.size() == static_cast<size_t>(limit);
-                                  if (more) return {};
-                                  auto job = read_job(document);
-                                  if (!job.ok()) return job.status();
-                                  page.jobs.push_back(std::move(job->record));
-                                  return {};
-                                }));
-  if (more) page.next = cursor_text({page.jobs.back().created_at, page.jobs.back().key});
+  const Status status = client_->find(
+      "jobs", condition, options, ReadLevel::kMajority, [&](const bson_t* document) -> Status {
+        const size_t jobs = page.jobs.size() + page.damaged.size();
+        bytes += bson_bytes(document, "record").value_or("").size();
+        more = jobs == static_cast<size_t>(limit) || (jobs > 0 && bytes > kListBytesMax);
+        if (more) return Status::busy(0, "the page is full");
+        last = {bson_number(document, "created_at").value_or(0),
+                parse_key(bson_text(document, "_id").value_or("")).value_or(JobKey{})};
+        auto job = read_job(document);
+        if (job.ok()) {
+          page.jobs.push_back(std::move(job->record));
+        } else {
+          page.damaged.push_back({last.key, job.status()});
+        }
+        return {};
+      });
+  if (!more) RETURN_IF_ERROR(status);
+  if (more) page.next = cursor_text(last);
   return page;
 }
 
@@ -128,7 +138,7 @@ Result<std::vector<ChangedJob>> MongoStore::changed(const std::vector<WatchedJob
   for (size_t begin = 0; begin < known.size(); begin += kWatchedPageMax) {
     const size_t end = std::min(begin + kWatchedPageMax, known.size());
     BsonArray ids;
-    for (size_t i = begin; i < end; i++) ids.text(key_text(known[i].key));
+    for (size_t i = begin; i < end; i++) ids.text(known[i].key.text());
     BsonDoc among, filter, options, fields;
     filter.doc("_id", among.array("$in", ids));
     options.doc("projection", fields.small("rev", 1).small("tombstone", 1));
@@ -142,7 +152,7 @@ Result<std::vector<ChangedJob>> MongoStore::changed(const std::vector<WatchedJob
           return {};
         }));
     for (size_t i = begin; i < end; i++) {
-      const auto found = revs.find(key_text(known[i].key));
+      const auto found = revs.find(known[i].key.text());
       if (found == revs.end()) {
         all.push_back({known[i].key, std::nullopt});
         continue;

@@ -194,6 +194,11 @@ Status MongoStore::remove(const JobKey& key) {
   ON_THREAD(kWriter);
   for (int tries = 0; tries < kRemoveTries; tries++) {
     const auto job = read_at(key, ReadLevel::kConfirmed);
+    // Whether a damaged job was keyed nobody knows, so its key is free again, ended or not.
+    const int number = job.ok() ? 0 : job.status().number();
+    if (number == errors::kStoreCorrupt || number == errors::kStoreVersion) {
+      return delete_ids("jobs", BsonArray().text(key.text()), BsonDoc());
+    }
     if (!job.ok()) return job.status();
     if (!job->has_value() || (*job)->tombstone) {
       return Status::not_found(errors::kJobUnknown, "there is no such job");
@@ -204,7 +209,7 @@ Status MongoStore::remove(const JobKey& key) {
                               "the job has not ended; cancel it before it is removed");
     }
     BsonDoc expected, one, command;
-    expected.text("_id", key_text(key)).number("rev", static_cast<int64_t>(record.rev));
+    expected.text("_id", key.text()).number("rev", static_cast<int64_t>(record.rev));
     one.doc("q", expected);
     if (record.keyed) {
       one.doc("u", tombstone_document(record, &encoder_));

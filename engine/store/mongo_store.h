@@ -38,7 +38,9 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/store/codec.h"
@@ -54,6 +56,7 @@ class MongoStore final : public SharedStore {
   std::vector<WriteResult> commit(const std::vector<Write>& batch) override;
   Result<std::vector<JobRecord>> claim(const NodeId& self, const std::optional<JobRecord>& after,
                                        int max) override;
+  std::vector<DamagedJob> take_damaged() override { return std::exchange(damaged_, {}); }
   Result<int> sweep(TimeMs now, int max, std::vector<Digest>* orphans) override;
   Status remove(const JobKey& key) override;
   Result<std::optional<StoredJob>> read(const JobKey& key) override;
@@ -121,7 +124,9 @@ class MongoStore final : public SharedStore {
 
   const MongoOptions options_;
   std::unique_ptr<MongoClient> client_;
-  RecordEncoder encoder_;  // of the writer thread
+  RecordEncoder encoder_;  // this and the next two: of the writer thread
+  std::vector<DamagedJob> damaged_;
+  std::set<JobKey> told_;  // of them
 
   mutable std::mutex mutex_;  // of what follows, up to count_us_
   std::condition_variable given_up_changed_;

@@ -58,12 +58,6 @@ struct ClaimedJob {
   std::vector<PendingVerb> verbs;  // by age; read after the claim, so none is missed
 };
 
-// A record that cannot be claimed because it cannot be read; it stays as it is.
-struct UnreadableJob {
-  JobKey key;
-  Status status;  // E125, or E122: a newer version wrote it
-};
-
 // A place in the order of jobs by age.
 struct JobPlace {
   TimeMs created_at = 0;
@@ -72,8 +66,8 @@ struct JobPlace {
 
 struct ClaimPage {
   std::vector<ClaimedJob> jobs;  // oldest first; without those that somebody else was quicker for
-  std::vector<UnreadableJob> unreadable;
-  std::optional<JobPlace> next;  // set: there may be more, behind this place
+  std::vector<DamagedJob> unreadable;  // cannot be claimed, and stay as they are
+  std::optional<JobPlace> next;        // set: there may be more, behind this place
 };
 
 // What a watcher knows of a job that another node owns.
@@ -125,8 +119,8 @@ class SharedStore : public Store {
                                        const std::optional<JobPlace>& after, int max) = 0;
 
   // Store::claim, for a shared store, is claim_from those owners that no living node can be: zero,
-  // the departed, and nodes without a document. It judges no counters, returns no verbs, and leaves
-  // out records that cannot be read (logged as store.unreadable). A runtime calls claim_from.
+  // the departed, and nodes without a document. It judges no counters and returns no verbs. A
+  // runtime calls claim_from.
 
   // Who owns unfinished records, each once, ascending: to find those that belong to no node in
   // leases(). Costs one look-up per owner, however many records there are.

@@ -29,7 +29,7 @@ Status copy_sqlite_store(const std::string& from, const std::string& to) {
   SqliteConnection source, copy;
   RETURN_IF_ERROR(source.open(from, SQLITE_OPEN_READONLY, nullptr));
   sqlite3_busy_timeout(source.get(), kBusyMs);
-  RETURN_IF_ERROR(prepare_schema(&source, from));
+  RETURN_IF_ERROR(prepare_schema(&source, from, false));
   RETURN_IF_ERROR(copy.open(to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr));
   RETURN_IF_ERROR(copy_pages(&source, &copy));
   RETURN_IF_ERROR(copy.check(from));

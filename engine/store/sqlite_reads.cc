@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
 #include "engine/store/codec.h"
@@ -10,13 +12,24 @@
 namespace millrace {
 namespace {
 
-// The bytes of the job that a list or claim stands at, with its key if they are damaged.
-Result<JobRecord> decode_row(std::string_view key, std::string_view bytes) {
+// The record of the job that a read stands at. Its own checksum cannot say that it is another's.
+Result<JobRecord> decode_row(const JobKey& key, std::string_view bytes) {
   auto record = decode_record(bytes);
-  if (record.ok()) return record;
-  const Status& status = record.status();
+  if (record.ok() && record->key == key) return record;
+  const Status status =
+      record.ok() ? Status::corrupt(errors::kStoreCorrupt,
+                                    "the stored record is another job's; restore the store from a "
+                                    "backup, or delete this job")
+                  : record.status();
   return Status(status.code(), status.number(),
-                fmt::format("job {}: {}", to_hex(key), status.message()));
+                fmt::format("job {}: {}", key.text(), status.message()));
+}
+
+// The key in a column. A damaged one can only be another's.
+JobKey key_of(std::string_view bytes) {
+  JobKey key;
+  std::copy_n(bytes.begin(), std::min(bytes.size(), key.bytes.size()), key.bytes.begin());
+  return key;
 }
 
 // The query of a list: ?1 and ?2 are the cursor, ?3 created_after, ?4 the limit, ?5 on the labels,
@@ -66,7 +79,7 @@ Status SqliteReads::prepare(SqliteConnection* connection) {
       {&claim_,
        "SELECT key, record FROM jobs INDEXED BY jobs_unfinished "
        "WHERE expire_at IS NULL AND (created_at, key) > (?1, ?2) AND owner <> ?3 "
-       "ORDER BY created_at, key LIMIT ?4"},
+       "ORDER BY created_at, key"},
       {&definition_, "SELECT source FROM definitions WHERE digest = ?1"},
       {&blob_, "SELECT 1 FROM refs INDEXED BY refs_digest WHERE digest = ?1 LIMIT 1"},
       {&blobs_,
@@ -84,23 +97,24 @@ Status SqliteReads::prepare(SqliteConnection* connection) {
 }
 
 Result<std::optional<StoredJob>> SqliteReads::read_from(Statement* statement, const JobKey& key,
-                                                        bool tombstone) {
+                                                        bool tombstone, bool* unreadable) {
   const ResetAtEnd reset(statement);
   statement->bind_bytes(1, key.bytes);
   const int code = statement->step();
   if (code == SQLITE_DONE) return std::optional<StoredJob>();
   if (code != SQLITE_ROW) return connection_->status(code, "reading a job");
-  auto record = decode_row({reinterpret_cast<const char*>(key.bytes.data()), key.bytes.size()},
-                           statement->bytes(0));
+  auto record = decode_row(key, statement->bytes(0));
+  if (unreadable != nullptr) *unreadable = !record.ok();
   if (!record.ok()) return record.status();
   return std::optional<StoredJob>(StoredJob{*std::move(record), tombstone});
 }
 
-Result<std::optional<StoredJob>> SqliteReads::read(const JobKey& key) {
-  auto job = read_from(&job_, key, false);
+Result<std::optional<StoredJob>> SqliteReads::read(const JobKey& key, bool* unreadable) {
+  if (unreadable != nullptr) *unreadable = false;
+  auto job = read_from(&job_, key, false, unreadable);
   // A deletion between the two looks makes neither miss: the tombstone is written with it.
   if (!job.ok() || job->has_value()) return job;
-  return read_from(&tombstone_, key, true);
+  return read_from(&tombstone_, key, true, nullptr);
 }
 
 Result<JobPage> SqliteReads::list(const JobFilter& filter, const std::string& cursor, int limit) {
@@ -124,16 +138,21 @@ Result<JobPage> SqliteReads::list(const JobFilter& filter, const std::string& cu
 
   JobPage page;
   ListCursor last;
+  size_t bytes = 0;
   while ((code = statement.step()) == SQLITE_ROW) {
-    if (page.jobs.size() == static_cast<size_t>(limit)) {
+    const size_t rows = page.jobs.size() + page.damaged.size();
+    bytes += statement.bytes(2).size();
+    if (rows == static_cast<size_t>(limit) || (rows > 0 && bytes > kListBytesMax)) {
       page.next = cursor_text(last);
       return page;
     }
-    const std::string_view key = statement.bytes(0);
-    auto record = decode_row(key, statement.bytes(2));
-    if (!record.ok()) return record.status();
-    last = {record->created_at, record->key};
-    page.jobs.push_back(*std::move(record));
+    last = {statement.integer(1), key_of(statement.bytes(0))};
+    auto record = decode_row(last.key, statement.bytes(2));
+    if (record.ok()) {
+      page.jobs.push_back(*std::move(record));
+    } else {
+      page.damaged.push_back({last.key, record.status()});
+    }
   }
   if (code != SQLITE_DONE) return connection_->status(code, "listing jobs");
   return page;
@@ -148,13 +167,18 @@ Result<std::vector<JobRecord>> SqliteReads::unfinished_after(const NodeId& self,
   claim_.bind(1, after ? after->created_at : INT64_MIN);
   claim_.bind_bytes(2, after ? after->key.bytes : none.bytes);
   claim_.bind_bytes(3, self.bytes);
-  claim_.bind(4, max);
   std::vector<JobRecord> records;
   int code;
   while ((code = claim_.step()) == SQLITE_ROW) {
-    auto record = decode_row(claim_.bytes(0), claim_.bytes(1));
-    if (!record.ok()) return record.status();
+    const JobKey key = key_of(claim_.bytes(0));
+    auto record = decode_row(key, claim_.bytes(1));
+    if (!record.ok()) {
+      // To stop here would cost all others as well.
+      if (told_.insert(key).second) damaged_.push_back({key, record.status()});
+      continue;
+    }
     records.push_back(*std::move(record));
+    if (records.size() == static_cast<size_t>(max)) return records;
   }
   if (code != SQLITE_DONE) return connection_->status(code, "reading unfinished jobs");
   return records;
@@ -205,9 +229,9 @@ Result<std::vector<JobId>> SqliteReads::jobs_naming(const Digest& digest, int ma
   std::vector<JobId> jobs;
   int code;
   while ((code = blob_jobs_.step()) == SQLITE_ROW) {
-    const auto record = decode_row(blob_jobs_.bytes(0), blob_jobs_.bytes(1));
-    if (!record.ok()) return record.status();
-    jobs.push_back(record->id());
+    const JobKey key = key_of(blob_jobs_.bytes(0));
+    const auto record = decode_row(key, blob_jobs_.bytes(1));
+    jobs.push_back(record.ok() ? record->id() : JobId{key, {}});
   }
   if (code != SQLITE_DONE) return connection_->status(code, "asking who names a blob");
   return jobs;

@@ -3,12 +3,15 @@
 // The store has two: one on the writer's connection, one on a read-only connection of its own for
 // the reader thread, so that a long list never holds up a commit.
 //
-// Errors: E125 a record or the file is damaged (the message names the job), E124 any other.
+// Errors: E125 the file is damaged, E124 any other. A record that is damaged is one job's trouble:
+// see DamagedJob.
 // Thread: one at a time.
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/store/sqlite_connection.h"
@@ -21,10 +24,13 @@ class SqliteReads {
   // Prepares its statements on `connection`, which must outlive it.
   Status prepare(SqliteConnection* connection);
 
-  Result<std::optional<StoredJob>> read(const JobKey& key);
+  // `unreadable` (may be null): set when the row is there and its record is not to be used.
+  Result<std::optional<StoredJob>> read(const JobKey& key, bool* unreadable = nullptr);
   Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit);
   Result<std::vector<JobRecord>> unfinished_after(const NodeId& self,
                                                   const std::optional<JobRecord>& after, int max);
+  // What unfinished_after() left out since the last call and had not left out before.
+  std::vector<DamagedJob> take_damaged() { return std::exchange(damaged_, {}); }
   Result<std::optional<std::string>> definition(const Digest& digest);
   Result<bool> names_blob(const Digest& digest);
   Result<std::vector<Digest>> blobs_after(const Digest& after, int max);
@@ -32,8 +38,10 @@ class SqliteReads {
 
  private:
   Result<std::optional<StoredJob>> read_from(Statement* statement, const JobKey& key,
-                                             bool tombstone);
+                                             bool tombstone, bool* unreadable);
 
+  std::vector<DamagedJob> damaged_;
+  std::set<JobKey> told_;  // of them
   SqliteConnection* connection_ = nullptr;
   Statement job_, tombstone_, claim_, definition_, blob_, blobs_, blob_jobs_;
 };

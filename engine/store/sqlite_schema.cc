@@ -67,9 +67,17 @@ Status create(SqliteConnection* connection) {
   return status;
 }
 
+// From version 1: its tables are the same, its records are read as they are. The number alone keeps
+// a program away that would refuse each new record.
+Status bring_up(SqliteConnection* connection) {
+  const std::string sql = fmt::format("PRAGMA user_version = {}", kSchemaVersion);
+  const int code = connection->run(sql.c_str());
+  return code == SQLITE_OK ? Status() : connection->status(code, "bringing the store up to date");
+}
+
 }  // namespace
 
-Status prepare_schema(SqliteConnection* connection, const std::string& path) {
+Status prepare_schema(SqliteConnection* connection, const std::string& path, bool upgrade) {
   const auto tables = connection->number("SELECT count(*) FROM sqlite_schema");
   if (!tables.ok()) return tables.status();
   const auto application = connection->number("PRAGMA application_id");
@@ -90,7 +98,7 @@ Status prepare_schema(SqliteConnection* connection, const std::string& path) {
                     "that wrote it, or a newer one",
                     path, *version, kSchemaVersion));
   }
-  if (*version != kSchemaVersion) {
+  if (*version < 1) {
     return Status::corrupt(
         errors::kStoreCorrupt,
         fmt::format(
@@ -98,7 +106,7 @@ Status prepare_schema(SqliteConnection* connection, const std::string& path) {
             "the data directory from a backup",
             path, *version));
   }
-  return {};
+  return *version < kSchemaVersion && upgrade ? bring_up(connection) : Status();
 }
 
 }  // namespace millrace

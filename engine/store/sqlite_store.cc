@@ -117,7 +117,7 @@ Status SqliteStore::open_writer() {
       kLogBytesKept, kCacheKib);
   int code = writer_.run(pragmas.c_str());
   if (code != SQLITE_OK) return writer_.status(code, "opening the store");
-  RETURN_IF_ERROR(prepare_schema(&writer_, options_.path));
+  RETURN_IF_ERROR(prepare_schema(&writer_, options_.path, options_.upgrade));
   sqlite3_busy_timeout(writer_.get(), kRestartWaitMs);
   code = sqlite3_wal_checkpoint_v2(writer_.get(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr,
                                    nullptr);
@@ -232,6 +232,11 @@ Result<std::vector<JobRecord>> SqliteStore::claim(const NodeId& self,
   return writer_reads_.unfinished_after(self, after, max);
 }
 
+std::vector<DamagedJob> SqliteStore::take_damaged() {
+  ON_THREAD(kWriter);
+  return writer_reads_.take_damaged();
+}
+
 // ---- removing
 
 Result<int> SqliteStore::sweep(TimeMs now, int max, std::vector<Digest>* orphans) {
@@ -302,7 +307,9 @@ int SqliteStore::delete_row(int64_t rowid, std::vector<Digest>* dropped) {
 
 Status SqliteStore::remove(const JobKey& key) {
   ON_THREAD(kWriter);
-  auto job = writer_reads_.read(key);
+  bool unreadable = false;
+  auto job = writer_reads_.read(key, &unreadable);
+  if (unreadable) return remove_damaged(key);
   if (!job.ok()) return job.status();
   if (!job->has_value() || (*job)->tombstone) {
     return Status::not_found(errors::kJobUnknown, "no such job");
@@ -322,6 +329,22 @@ Status SqliteStore::remove(const JobKey& key) {
     if (code == SQLITE_DONE && record.keyed) code = leave_tombstone(record);
     return code;
   });
+}
+
+// Whether it was keyed nobody knows, so its key is free again, ended or not: nothing else can be
+// done with such a job. What it named becomes garbage.
+Status SqliteStore::remove_damaged(const JobKey& key) {
+  bool unfinished = false;
+  const Status status = transact("removing a damaged job", [&] {
+    std::optional<Row> row;
+    std::vector<Digest> dropped;
+    int code = find_row(key, &row);
+    if (code != SQLITE_DONE || !row) return code;
+    unfinished = !row->ended;
+    return delete_row(row->rowid, &dropped);
+  });
+  if (status.ok() && unfinished) unfinished_.fetch_sub(1, std::memory_order_relaxed);
+  return status;
 }
 
 int SqliteStore::leave_tombstone(const JobRecord& record) {

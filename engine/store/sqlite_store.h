@@ -34,7 +34,8 @@ struct SqliteOptions {
                      // PATH.reserve stand beside it
   int64_t reserve_bytes = 4 << 20;  // 0: none
   int checkpoint_pages = 1000;      // the log is copied back when it is this long
-  const char* vfs = nullptr;        // of SQLite; for tests
+  bool upgrade = true;  // false: a store of an older version stays one, and nothing is committed
+  const char* vfs = nullptr;  // of SQLite; for tests
   // Called after a failed write or sync with what to log. Must not return: the default prints it
   // and ends the process with exit code 5. Tests throw.
   std::function<void(const std::string&)> on_fatal;
@@ -47,6 +48,7 @@ class SqliteStore final : public Store {
   std::vector<WriteResult> commit(const std::vector<Write>& batch) override;
   Result<std::vector<JobRecord>> claim(const NodeId& self, const std::optional<JobRecord>& after,
                                        int max) override;
+  std::vector<DamagedJob> take_damaged() override;
   Result<int> sweep(TimeMs now, int max, std::vector<Digest>* orphans) override;
   Status remove(const JobKey& key) override;
   Result<std::optional<StoredJob>> read(const JobKey& key) override;
@@ -96,6 +98,7 @@ class SqliteStore final : public Store {
   int write_labels(int64_t rowid, const JobRecord& record);
   int delete_row(int64_t rowid, std::vector<Digest>* dropped);
   int leave_tombstone(const JobRecord& record);
+  Status remove_damaged(const JobKey& key);
   int sweep_jobs(TimeMs now, int max, std::vector<Digest>* dropped, int* removed);
   int sweep_tombstones(TimeMs now, int max, int* removed);
 

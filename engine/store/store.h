@@ -26,9 +26,17 @@ struct JobFilter {
   TimeMs created_after = 0;
 };
 
+// A job whose record is there and cannot be used: it is damaged (E125), or of a newer version
+// (E122). It costs this job alone, and what it names is kept.
+struct DamagedJob {
+  JobKey key;
+  Status status;
+};
+
 struct JobPage {
-  std::vector<JobRecord> jobs;  // by created_at, then key, descending
-  std::string next;             // opaque cursor; empty: that was all
+  std::vector<JobRecord> jobs;      // by created_at, then key, descending
+  std::vector<DamagedJob> damaged;  // those that stand between them, in the same order
+  std::string next;                 // opaque cursor; empty: that was all
 };
 
 struct StoredJob {
@@ -48,7 +56,8 @@ class Store {
   // Up to `max` unfinished records in order of (created_at, key), after `after` (nothing: from the
   // oldest), whose owner is not `self`: jobs of earlier boots, and jobs that were parked for lack
   // of room (their owner is zero). The embedded store leaves them as they are, and the first write
-  // carries the new owner; a shared store has rewritten each to `self` (rev + 1).
+  // carries the new owner; a shared store has rewritten each to `self` (rev + 1). A damaged record
+  // is left out, and take_damaged() tells of it.
   virtual Result<std::vector<JobRecord>> claim(const NodeId& self,
                                                const std::optional<JobRecord>& after, int max) = 0;
 
@@ -57,12 +66,17 @@ class Store {
   // named and no record names any more.
   virtual Result<int> sweep(TimeMs now, int max, std::vector<Digest>* orphans) = 0;
 
-  // Deletes an ended record. A keyed one leaves a tombstone until its expire_at. NotFound E005,
-  // Conflict E021 when it has not ended.
+  // Jobs that claim() left out because they are damaged, each once a process. [writer]
+  virtual std::vector<DamagedJob> take_damaged() { return {}; }
+
+  // Deletes an ended record, or a damaged one. A keyed one that can be read leaves a tombstone
+  // until its expire_at. NotFound E005, Conflict E021 when it has not ended.
   virtual Status remove(const JobKey& key) = 0;
 
+  // E125, E122: see DamagedJob.
   virtual Result<std::optional<StoredJob>> read(const JobKey& key) = 0;
-  // Invalid E025: the cursor is not one of ours.
+  // At most `limit` jobs, the damaged ones counted, and fewer where more would be beyond
+  // kListBytesMax; one in any case. Invalid E025: the cursor is not one of ours.
   virtual Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit) = 0;
   virtual Result<int64_t> count_unfinished() = 0;
 

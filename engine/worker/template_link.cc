@@ -14,6 +14,7 @@
 
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
+#include "engine/base/signals.h"
 #include "engine/base/time.h"
 
 namespace millrace {
@@ -85,7 +86,7 @@ TemplateLink::TemplateLink(std::string executable, std::string steps_directory)
 TemplateLink::~TemplateLink() {
   if (socket_ >= 0) close(socket_);
   if (pid_ < 0) return;
-  kill(pid_, SIGKILL);
+  signal_process(pid_, SIGKILL);
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
 }
@@ -233,13 +234,13 @@ void TemplateLink::on_death(std::vector<Event>* events) {
                      opening_),
          errors::kPluginCrashed});
   }
-  kill(pid_, SIGKILL);
+  signal_process(pid_, SIGKILL);
   reap();
   events->push_back({Event::Kind::kDied});
 }
 
 void TemplateLink::kill_it() {
-  if (pid_ > 0) kill(pid_, SIGKILL);
+  if (pid_ > 0) signal_process(pid_, SIGKILL);
 }
 
 bool TemplateLink::reap() {

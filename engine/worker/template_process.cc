@@ -21,6 +21,7 @@
 #include <map>
 
 #include "engine/base/limits.h"
+#include "engine/base/signals.h"
 #include "engine/worker/wire.h"
 #include "engine/worker/worker_process.h"
 #include "engine/worker/workers.h"
@@ -131,7 +132,7 @@ class TemplateProcess {
   // Only of one that was not reaped: its pid is its own as long.
   void kill_worker(uint64_t ticket) {
     for (const auto& [pid, worker] : children_) {
-      if (worker == ticket) kill(pid, SIGKILL);
+      if (worker == ticket) signal_process(pid, SIGKILL);
     }
   }
 

@@ -104,8 +104,7 @@ class ThreadWorkers final : public Workers {
     const int64_t now_us = monotonic_us();
     for (int i = 0; i < kLanes; i++) {
       auto& queue = waiting_[i];
-      while (!queue.empty() && links_[i] != nullptr &&
-             links_[i]->held().size() < slots(static_cast<Lane>(i))) {
+      while (!queue.empty() && has_room(static_cast<Lane>(i))) {
         const CallWritten written = links_[i]->take(&queue.front(), 0, now_us);
         if (written == CallWritten::kNoRoom) break;
         if (written != CallWritten::kYes) {
@@ -148,6 +147,9 @@ class ThreadWorkers final : public Workers {
     if (!done_.empty()) return 0;
     int64_t next = INT64_MAX;
     for (const auto& [ticket, at_us] : give_up_at_) next = std::min(next, at_us);
+    for (const auto& queue : waiting_) {
+      for (const WaitingCall& waiting : queue) next = std::min(next, waiting.call.until_us);
+    }
     for (const auto& link : links_) {
       if (link == nullptr) continue;
       next = std::min(next, link->tidy_at_us);
@@ -169,14 +171,18 @@ class ThreadWorkers final : public Workers {
       for (WorkerLink::Reply& reply : replies) {
         const Ticket ticket = reply.held.waiting.call.ticket;
         give_up_at_.erase(ticket);
-        if (reported_.erase(ticket) > 0) continue;
+        if (reported_.erase(ticket) > 0) {
+          came_back(link->lane);
+          continue;
+        }
         const int64_t run_us = reply.end.run_us;
         mean_us_ += (static_cast<double>(run_us) - mean_us_) / 16;
         end(ticket, replied_outcome(reply.held, std::move(reply.end), options_.budget), run_us);
       }
-      for (WorkerLink::Held& held : link->held()) check(*link, held, now_us);
+      for (size_t i = 0; i < link->held().size();) i += check(*link, i, now_us) ? 0 : 1;
       if (now_us >= link->tidy_at_us) link->tidy();
     }
+    check_waiting(now_us);
     flush();
     std::move(done_.begin(), done_.end(), std::back_inserter(*results));
     done_.clear();
@@ -202,6 +208,7 @@ class ThreadWorkers final : public Workers {
     auto& link = links_[static_cast<int>(which)];
     link = std::move(made).value();
     link->state = WorkerLink::State::kReady;
+    link->in_order = false;  // a call that does not end is overtaken
     auto mapped = Slab::map(dup(link->slab().descriptor()));
     if (!mapped.ok()) return mapped.status();
     auto worker = std::make_shared<InServer>(worker_socket, std::move(mapped).value(), which);
@@ -213,6 +220,7 @@ class ThreadWorkers final : public Workers {
     worker->context.pixels_max = options_.pixels_max;
     worker->context.running = options_.running;
     if (which == Lane::kIo) worker->context.settings = options_.settings;
+    inside_[static_cast<int>(which)] = worker;
     std::thread([worker] { worker->serve(); }).detach();
     epoll_event event{};
     event.events = EPOLLIN;
@@ -224,8 +232,43 @@ class ThreadWorkers final : public Workers {
     done_.push_back({ticket, std::move(outcome), run_us});
   }
 
-  // Asks a call whose time is nearly over to stop; at its end it is reported without it.
-  void check(WorkerLink& link, WorkerLink::Held& held, int64_t now_us) {
+  bool has_room(Lane which) const {
+    const auto& link = links_[static_cast<int>(which)];
+    if (link == nullptr || link->held().size() >= kSlabSlots) return false;
+    return link->held().size() - abandoned_[static_cast<int>(which)] < slots(which);
+  }
+
+  // Those that wait for a place have no time of their own yet, but may have a fixed end.
+  void check_waiting(int64_t now_us) {
+    for (auto& queue : waiting_) {
+      std::erase_if(queue, [&](const WaitingCall& waiting) {
+        if (now_us < waiting.call.until_us) return false;
+        end(waiting.call.ticket, timeout_outcome(waiting.call), 0);
+        return true;
+      });
+    }
+  }
+
+  // A call that was reported keeps its thread for as long as it likes; another one takes its place.
+  void abandon(const WorkerLink& link, Ticket ticket) {
+    reported_.insert(ticket);
+    abandoned_[static_cast<int>(link.lane)]++;
+    set_threads(link.lane);
+  }
+  void came_back(Lane lane) {
+    abandoned_[static_cast<int>(lane)]--;
+    set_threads(lane);
+  }
+  void set_threads(Lane lane) {
+    if (lane != Lane::kCpu) return;  // the other lane has a thread for each call
+    const auto& inside = inside_[static_cast<int>(lane)];
+    inside->threads.set_threads_max(1 + abandoned_[static_cast<int>(lane)], inside);
+  }
+
+  // Asks a call whose time is nearly over to stop; at its end it is reported without it. True: it
+  // had not begun, never will, and is not held any more.
+  bool check(WorkerLink& link, size_t index, int64_t now_us) {
+    WorkerLink::Held& held = link.held()[index];
     const StepCall& call = held.waiting.call;
     const int64_t end_us = link.end_us(held, now_us);
     if (!held.timed_out && now_us >= end_us - stop_margin_us(call)) {
@@ -234,10 +277,13 @@ class ThreadWorkers final : public Workers {
       give_up_at_.emplace(call.ticket, end_us);
     }
     const auto give_up = give_up_at_.find(call.ticket);
-    if (give_up == give_up_at_.end() || now_us < give_up->second) return;
+    if (give_up == give_up_at_.end() || now_us < give_up->second) return false;
     give_up_at_.erase(give_up);
-    reported_.insert(call.ticket);
     end(call.ticket, held.timed_out ? timeout_outcome(call) : stopped_outcome(call, true), 0);
+    WaitingCall revoked;
+    if (link.revoke(index, &revoked)) return true;
+    abandon(link, call.ticket);
+    return false;
   }
 
   const WorkerOptions options_;
@@ -248,7 +294,9 @@ class ThreadWorkers final : public Workers {
   std::unique_ptr<WorkerLink> links_[kLanes];
   std::deque<WaitingCall> waiting_[kLanes];
   std::map<Ticket, int64_t> give_up_at_;
-  std::set<Ticket> reported_;  // ended for the core, still running here
+  std::set<Ticket> reported_;      // ended for the core, still running here
+  size_t abandoned_[kLanes] = {};  // of each lane how many
+  std::shared_ptr<InServer> inside_[kLanes];
   std::vector<StepResult> done_;
   std::string buffer_;
   double mean_us_ = 0;

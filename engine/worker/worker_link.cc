@@ -220,7 +220,7 @@ bool WorkerLink::copy_out(CallEnd* end) {
 bool WorkerLink::on_reply(const Frame& frame, std::vector<Reply>* replies) {
   size_t index = 0;
   while (index < held_.size() && held_[index].waiting.call.ticket != frame.ticket) index++;
-  if (index == held_.size() || (lane == Lane::kCpu && index != 0)) return false;
+  if (index == held_.size() || (in_order && index != 0)) return false;
   const StepDecl& decl = *held_[index].waiting.call.decl;
   CallEnd end;
   if (!read_reply(frame.reader(), decl.outputs.size(), decl.results.size(), &end) ||

@@ -72,7 +72,8 @@ class WorkerLink {
   const Crew crew;
   const Lane lane;  // of the crew
   State state = State::kStarting;
-  int pidfd = -1;  // owned
+  bool in_order = lane == Lane::kCpu;  // another reply than that to the oldest call is garbage
+  int pidfd = -1;                      // owned
   int pid = 0;
   int64_t tidy_at_us = INT64_MAX;  // when tidy() is due
   uint64_t calls = 0;              // ever taken

@@ -12,11 +12,27 @@ void WorkerThreads::take(const Frame& frame, const std::shared_ptr<void>& owner)
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     queue_.push_back(std::move(work));
-    more_threads = queue_.size() > idle_ && threads_ < threads_max_;
-    threads_ += more_threads ? 1 : 0;
+    more_threads = add_thread();
   }
   if (more_threads) std::thread([this, owner] { run(owner); }).detach();
   arrived_.notify_one();
+}
+
+bool WorkerThreads::add_thread() {
+  const bool more = queue_.size() > idle_ && threads_ < threads_max_;
+  threads_ += more ? 1 : 0;
+  return more;
+}
+
+void WorkerThreads::set_threads_max(size_t threads_max, const std::shared_ptr<void>& owner) {
+  bool more_threads;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    threads_max_ = threads_max;
+    more_threads = add_thread();
+  }
+  if (more_threads) std::thread([this, owner] { run(owner); }).detach();
+  arrived_.notify_all();  // those that are too many go
 }
 
 void WorkerThreads::end() {
@@ -32,8 +48,12 @@ void WorkerThreads::run(std::shared_ptr<void> /*owner*/) {
     {
       std::unique_lock<std::mutex> lock(mutex_);
       idle_++;
-      arrived_.wait(lock, [this] { return !queue_.empty() || ending_; });
+      arrived_.wait(lock, [this] { return !queue_.empty() || ending_ || threads_ > threads_max_; });
       idle_--;
+      if (threads_ > threads_max_) {
+        threads_--;
+        return;
+      }
       if (queue_.empty()) return;
       work = std::move(queue_.front());
       queue_.pop_front();

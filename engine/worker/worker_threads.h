@@ -19,6 +19,9 @@ class WorkerThreads {
   // Copies the frame and hands it to a thread, which keeps `owner` (whoever holds this object and
   // its context) alive. [main, in a worker]
   void take(const Frame& frame, const std::shared_ptr<void>& owner = nullptr);
+  // How many threads there may be from now on; those beyond end after the call that they are in.
+  // `owner` as for take(). [any]
+  void set_threads_max(size_t threads_max, const std::shared_ptr<void>& owner);
   // Threads end when they have nothing to do. [any]
   void end();
 
@@ -27,12 +30,13 @@ class WorkerThreads {
     Frame frame;
     std::string payload;
   };
+  bool add_thread();  // with the lock held
   void run(std::shared_ptr<void> owner);
   void call(const Work& work);
 
   WorkerContext* const context_;
-  const size_t threads_max_;
   std::mutex mutex_;
+  size_t threads_max_;
   std::condition_variable arrived_;
   std::deque<Work> queue_;
   size_t threads_ = 0;

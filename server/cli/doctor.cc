@@ -235,7 +235,7 @@ bool check_records(SqliteStore* store, Report* report) {
     report->bad(status);
     return false;
   }
-  uint64_t seen = 0;
+  uint64_t seen = 0, damaged = 0;
   std::string cursor;
   do {
     const auto page = store->list({}, cursor, kJobsPerPage);
@@ -243,11 +243,17 @@ bool check_records(SqliteStore* store, Report* report) {
       report->bad(page.status());
       return false;
     }
-    seen += page->jobs.size();
+    // A server leaves them out, so it would start all the same.
+    for (const DamagedJob& job : page->damaged) {
+      report->bad(fmt::format("{}: {}", error_code(job.status.number()), job.status.message()));
+    }
+    seen += page->jobs.size() + page->damaged.size();
+    damaged += page->damaged.size();
     cursor = page->next;
     report->progress(fmt::format("{} jobs", seen));
   } while (!cursor.empty());
-  report->good(fmt::format("{} jobs", seen));
+  if (damaged == 0) report->good(fmt::format("{} jobs", seen));
+  if (damaged > 0) report->note(fmt::format("{} of {} jobs are damaged", damaged, seen));
   return true;
 }
 
@@ -295,6 +301,7 @@ void check_store(const Config& config, Report* report) {
   }
   SqliteOptions options;
   options.path = *path;
+  options.upgrade = false;
   const auto store = open_sqlite_store(options);
   if (!store.ok() && store.status().number() == errors::kStoreLocked) {
     const std::string& message = store.status().message();

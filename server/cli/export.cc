@@ -21,6 +21,7 @@ namespace millrace {
 namespace {
 
 constexpr int kBlobsPerPage = 1024;
+constexpr int kJobsPerPage = 500;
 
 Status prepare_target(const std::string& path) {
   RETURN_IF_ERROR(prepare_directory("DIR", path));
@@ -32,7 +33,7 @@ Status prepare_target(const std::string& path) {
 
 // What was copied, and what could not be.
 struct Exported {
-  uint64_t blobs = 0, bytes = 0, broken = 0;
+  uint64_t blobs = 0, bytes = 0, broken = 0, damaged = 0;
 };
 
 // Stops at the first blob that cannot be written: the next ones could not either.
@@ -67,6 +68,20 @@ Status copy_blobs(SqliteStore* copy, const std::string& from_directory,
   return {};
 }
 
+// They are copied as they are, with every blob that they name; what they say is lost here and
+// there.
+Status name_damaged_jobs(SqliteStore* copy, Exported* done) {
+  std::string cursor;
+  do {
+    const auto page = copy->list({}, cursor, kJobsPerPage);
+    if (!page.ok()) return page.status();
+    for (const DamagedJob& job : page->damaged) print_error(job.status);
+    done->damaged += page->damaged.size();
+    cursor = page->next;
+  } while (!cursor.empty());
+  return {};
+}
+
 Result<Exported> export_all(const Config& config, const std::string& target) {
   const auto store = store_path(config.store, config.data);
   if (!store.ok()) return store.status();
@@ -86,6 +101,7 @@ Result<Exported> export_all(const Config& config, const std::string& target) {
   auto copy = open_sqlite_store(options);
   if (!copy.ok()) return copy.status();
   Exported done;
+  RETURN_IF_ERROR(name_damaged_jobs(copy->get(), &done));
   RETURN_IF_ERROR(copy_blobs(copy->get(), *blobs, *blobs_path("file:", target), &done));
   return done;
 }
@@ -107,11 +123,15 @@ int run_export(const ConfigArguments& arguments, const std::string& target) {
       fmt::format("{}: the store and {} blobs, {:.1f} MiB; `millrace serve --set data={}` goes on "
                   "from it\n",
                   target, done->blobs, static_cast<double>(done->bytes) / (1 << 20), target));
-  if (done->broken == 0) return kExitDone;
-  print_error(
-      fmt::format("{} blobs are missing in it; who deleted their jobs meanwhile needs them no more",
-                  done->broken));
-  return kExitFailed;
+  if (done->damaged > 0) {
+    print_error(fmt::format("{} jobs are damaged in it, as they are in the store", done->damaged));
+  }
+  if (done->broken > 0) {
+    print_error(fmt::format(
+        "{} blobs are missing in it; who deleted their jobs meanwhile needs them no more",
+        done->broken));
+  }
+  return done->broken == 0 && done->damaged == 0 ? kExitDone : kExitFailed;
 }
 
 }  // namespace millrace

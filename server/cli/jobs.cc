@@ -208,6 +208,12 @@ int list(HttpClient& client, const ClientArguments& arguments) {
   const Value* jobs = page.ok() ? page->find("jobs") : nullptr;
   if (jobs == nullptr || jobs->kind() != Value::Kind::kList) return report(*reply);
   for (const Value& job : jobs->as_list()) print_summary(job);
+  if (const Value* damaged = page->find("damaged")) {
+    for (const Value& job : damaged->as_list()) {
+      print_warning(fmt::format("job {} is damaged ({}); `millrace doctor` says more",
+                                text_at(job, "id"), text_at(job, "code")));
+    }
+  }
   const std::string next = text_at(*page, "next");
   if (!next.empty()) print_warning("more: --cursor " + next);
   return kExitDone;

@@ -340,7 +340,7 @@ void Connection::head_complete() {
 
 size_t Connection::consume_body(const char* data, size_t size) {
   const bool discard = sent_;
-  if (!discard && (!sink_ready() || !exchange_.charge.try_add(size))) {
+  if (!discard && (!sink_ready() || !take_room(size))) {
     stall();
     return 0;
   }
@@ -379,6 +379,18 @@ size_t Connection::consume_body(const char* data, size_t size) {
     }
   }
   return used == 0 ? size : used;
+}
+
+// An upload that finds no room goes to the disk, and for what goes there some room is left.
+bool Connection::take_room(size_t size) {
+  if (exchange_.charge.try_add(size, server_->spool_reserve())) return true;
+  if (spill() && exchange_.charge.try_add(size)) return true;
+  server_->ask_for_room();
+  return false;
+}
+
+bool Connection::spill() {
+  return phase_ == Phase::kBody && !sent_ && exchange_.sink != nullptr && exchange_.sink->spill();
 }
 
 // A chunk that says it is too long is not waited for.

@@ -46,7 +46,12 @@ class Connection final : public ExchangeOwner {
   // How many more it would take, when it has waited for room for so long.
   uint64_t wanted_bytes(int64_t now_us, int64_t waited_us) const;
   void turn_away(const Status& problem) { refuse(problem); }  // before its first request
+  // Closes it for another one when it is idle in truth: with nothing unread, which may be a
+  // request. Who has had no answer yet hears `why` first, in one write that its socket takes.
+  bool step_aside(std::string_view why);
   void give_way();  // refuses the request under way, for others
+  // Lets go of memory that can wait on the disk. True: so does what comes now.
+  bool spill();
   bool idle() const { return phase_ == Phase::kIdle && pending_.empty(); }
   int64_t deadline_us() const { return deadline_us_; }
   void close();
@@ -74,12 +79,14 @@ class Connection final : public ExchangeOwner {
   void split_target();
   void message_complete();
   void refuse(const Status& problem, int http_status = 0);
+  bool take_room(size_t size);
   bool sink_ready() const { return exchange_.sink == nullptr || exchange_.sink->ready(); }
   void stall();
   void set_reading(bool on);
   void on_end();
   void expire(const char* what);
   bool peer_gone() const;
+  int unread_bytes() const;
   bool body_cut_short() const;
   int chunk_of(uint64_t size);
   int body_data(const char* at, size_t size);

@@ -84,6 +84,14 @@ void Connection::check_deadline(int64_t now_us) {
                                 : "the request's head came too slowly");
 }
 
+// In the socket; -1: not to be known.
+int Connection::unread_bytes() const {
+  uv_os_fd_t fd = -1;
+  int unread = 0;
+  if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&handle_), &fd) != 0) return -1;
+  return ::ioctl(fd, FIONREAD, &unread) == 0 ? unread : -1;
+}
+
 // Nothing is read while a body waits for room: what has come is all there will be, and too little.
 bool Connection::body_cut_short() const {
   uv_os_fd_t fd = -1;
@@ -91,8 +99,8 @@ bool Connection::body_cut_short() const {
   pollfd state{fd, POLLRDHUP, 0};
   if (::poll(&state, 1, 0) <= 0) return false;
   if ((state.revents & (POLLERR | POLLHUP)) != 0) return true;
-  int unread = 0;
-  if (exchange_.request.chunked || ::ioctl(fd, FIONREAD, &unread) != 0) return false;
+  const int unread = unread_bytes();
+  if (exchange_.request.chunked || unread < 0) return false;
   return body_bytes_ + pending_.size() + static_cast<uint64_t>(unread) <
          exchange_.request.content_length;
 }

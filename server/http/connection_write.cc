@@ -313,6 +313,16 @@ void Connection::linger() {
   set_reading(true);
 }
 
+bool Connection::step_aside(std::string_view why) {
+  if (!idle() || unread_bytes() > 0) return false;
+  if (exchange_.number == 1) {
+    uv_buf_t buffer = uv_buf_init(const_cast<char*>(why.data()), static_cast<unsigned>(why.size()));
+    uv_try_write(reinterpret_cast<uv_stream_t*>(&handle_), &buffer, 1);
+  }
+  close();
+  return true;
+}
+
 void Connection::close_idle() {
   if (phase_ == Phase::kIdle) close();
 }

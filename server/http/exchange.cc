@@ -6,7 +6,9 @@
 
 namespace millrace {
 
-bool Charge::try_add(uint64_t size) {
+bool Charge::try_add(uint64_t size, uint64_t spare) {
+  const uint64_t most = budget_->limit_bytes() - std::min(budget_->limit_bytes(), spare);
+  if (size > most || budget_->used_bytes() > most - size) return false;
   if (!budget_->try_charge(size)) return false;
   size_ += size;
   return true;

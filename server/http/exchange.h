@@ -25,7 +25,8 @@ class Charge {
   ~Charge() { clear(); }
   Charge(const Charge&) = delete;
   Charge& operator=(const Charge&) = delete;
-  bool try_add(uint64_t size);
+  // False: the budget has no room for `size` more that leaves `spare` of it.
+  bool try_add(uint64_t size, uint64_t spare = 0);
   // Hands `size` charged bytes over to a Bytes; charges what is missing.
   Bytes detach(std::string data);
   // Releases `size` of them, or all there are.
@@ -45,6 +46,8 @@ class BodySink {
   virtual Status write(std::string_view data) = 0;
   // False: nothing more for now. The connection stops reading and asks again.
   virtual bool ready() const { return true; }
+  // Memory is short: what it holds goes to the disk. True: so does all that comes now, at once.
+  virtual bool spill() { return false; }
 };
 
 class Exchange;

@@ -25,6 +25,11 @@ constexpr uint64_t kAnswersShare = 4;  // of the byte budget so many parts; one 
 constexpr size_t kTurnedAwayMax = 32;  // at once, of those who are heard out
 constexpr char kTooMany[] = "the server has as many connections as it takes; try again later";
 constexpr uint64_t kSmallBodyBytes = 128 * 1024;
+constexpr int64_t kSpillUs = 50'000;  // between looks for memory that can wait on the disk
+// Of the byte budget (at most an eighth): only for what goes straight on to the disk, so that
+// uploads come through whatever fills the rest.
+constexpr uint64_t kSpoolReserveBytes = 512 * 1024;
+constexpr int kReserveShare = 8;
 constexpr int kPatienceShare = 8;  // of stall_ms so many parts; one is what small bodies wait
 constexpr size_t kIdleShare =
     64;  // of all connections so many parts; one goes when there is no room
@@ -182,8 +187,9 @@ bool HttpServer::make_room() {
     return a->deadline_us() < b->deadline_us();
   });
   idle.erase(end, idle.end());
-  for (Connection* connection : idle) connection->close_idle();
-  return count > 0;
+  bool made = false;
+  for (Connection* connection : idle) made = connection->step_aside(too_many()) || made;
+  return made;
 }
 
 // One write that a fresh socket's buffer always takes, then the end. Who has sent a request already
@@ -200,6 +206,22 @@ void HttpServer::refuse_connection() {
   close_and_delete(handle);
 }
 
+uint64_t HttpServer::spool_reserve() const {
+  return std::min<uint64_t>(kSpoolReserveBytes, budget_->limit_bytes() / kReserveShare);
+}
+
+// Whoever waits for room must not wait for uploads that hold memory and bring no more: what they
+// hold waits on the disk as well.
+void HttpServer::spill_all() {
+  const int64_t now_us = monotonic_us();
+  if (now_us < spill_due_us_) return;  // the sweep comes to it, if no turn does
+  room_wanted_ = false;
+  spill_due_us_ = now_us + kSpillUs;
+  for (Connection* connection : connections_) {
+    if (connection->held_bytes() > 0) connection->spill();
+  }
+}
+
 bool HttpServer::turn() {
   dirty_now_.swap(dirty_);
   for (Connection* connection : dirty_now_) {
@@ -213,6 +235,7 @@ bool HttpServer::turn() {
   std::stable_partition(resuming_now_.begin(), resuming_now_.end(), [this](Connection* connection) {
     return connections_.contains(connection) && connection->held_bytes() <= kSmallBodyBytes;
   });
+  if (room_wanted_) spill_all();
   bool moved = false;
   for (Connection* connection : resuming_now_) {
     if (!connections_.contains(connection)) continue;
@@ -284,6 +307,7 @@ void HttpServer::set_sweeping(bool on) {
 void HttpServer::sweep() {
   const int64_t now_us = monotonic_us();
   const std::vector<Connection*> all(connections_.begin(), connections_.end());
+  if (room_wanted_) spill_all();
   make_way(all, now_us);
   for (Connection* connection : all) connection->check_deadline(now_us);
 }

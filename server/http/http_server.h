@@ -68,6 +68,9 @@ class HttpServer {
   void flush_later(Connection* connection);
   void resume_later(Connection* connection);
   void closing() { closing_++; }
+  // What request bodies that stay in memory leave of the byte budget.
+  uint64_t spool_reserve() const;
+  void ask_for_room() { room_wanted_ = true; }  // of uploads that hold memory, in this turn
   // Room for large answers, apart from that for uploads: neither keeps the other out.
   bool take_answer(uint64_t size);
   void release_answer(uint64_t size) { answer_bytes_ -= size; }
@@ -80,6 +83,7 @@ class HttpServer {
   bool make_room();
   void refuse_connection();
   void sweep();
+  void spill_all();
   void make_way(const std::vector<Connection*>& all, int64_t now_us);
   void set_sweeping(bool on);
 
@@ -90,6 +94,8 @@ class HttpServer {
   uv_tcp_t* listener_ = nullptr;
   uv_timer_t* sweeper_ = nullptr;
   bool sweeping_ = false, retiring_ = false;
+  bool room_wanted_ = false;
+  int64_t spill_due_us_ = 0;
   uint64_t answer_bytes_ = 0;
   size_t closing_ = 0;  // of connections_: closed, not gone yet
   std::string address_;

@@ -2,9 +2,12 @@
 // refused.
 #include "engine/base/value.h"
 
+#include <malloc.h>
+
 #include <cmath>
 
 #include "engine/base/errors.h"
+#include "engine/base/limits.h"
 
 namespace millrace {
 namespace {
@@ -12,6 +15,23 @@ namespace {
 std::string round_trip(std::string_view text) {
   auto value = parse_json(text);
   return value.ok() ? canonical_json(*value) : value.status().message();
+}
+
+// Goal: one large text does not cost its memory for as long as the thread lives.
+TEST(Value, BuffersOfALargeTextAreNotKept) {
+  ASSERT_TRUE(parse_json("[1]").ok());
+  const auto in_use = [] {
+    const auto info = ::mallinfo2();
+    return info.uordblks + info.hblkhd;
+  };
+  const size_t before = in_use();
+  {
+    const std::string text = "[\"" + std::string(16 << 20, 'x') + "\"]";
+    ASSERT_TRUE(parse_json(text).ok());
+  }
+  EXPECT_LT(in_use(), before + (1 << 20));
+  ASSERT_TRUE(parse_json("[\"" + std::string(kJsonKeptBytes - 4, 'x') + "\"]").ok());
+  EXPECT_LT(in_use(), before + 32 * kJsonKeptBytes);
 }
 
 TEST(Value, CanonicalTextSortsMembersAndDropsWhiteSpace) {

@@ -1,5 +1,4 @@
-// The contract of Store, as tests that every implementation passes: SQLite, the simulator's fake,
-// later MongoDB.
+// The contract of Store, as tests that every implementation passes: SQLite, the simulator's fake.
 //
 // To run it: derive a StoreFactory, then in one source file
 //
@@ -497,3 +496,5 @@ TEST_P(StoreSuite, ADefinitionIsKeptUnderItsDigest) {
 }
 
 }  // namespace millrace
+
+#include "tests/contract/store_suite_pages.h"

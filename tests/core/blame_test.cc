@@ -128,5 +128,44 @@ TEST(Blame, ASuspectWaitsUntilTheOthersHaveEnded) {
   EXPECT_EQ(t.actions(), "clear job2/a, answer cancel verb_done, forget job2");
 }
 
+// Regression: one long step beside a suspect that waited, and the whole server stood still.
+TEST(Blame, ALongStepBesideAWaitingSuspectLeavesTheOthersHalfOfTheTime) {
+  CoreFixture t("a[pure]");
+  t.submit("job1");
+  t.write_done("job1");
+  t.die_with_steps_inside();  // over job1/a alone
+  t.submit("job2");
+  t.actions();
+  EXPECT_EQ(t.started("job2/a").attempt, 1u) << "the suspect waits for its blame to be durable";
+  t.write_done("job1");
+  t.submit("job3");
+  EXPECT_EQ(t.actions(), "");
+  t.write_done("job3");
+  EXPECT_TRUE(t.waiting_for("job3", "a").starts_with("alone: "));
+  t.actions();
+  t.pass(9'999);
+  EXPECT_EQ(t.actions(), "");
+  t.pass(1);
+  EXPECT_EQ(t.actions(), "start job3/a");
+  t.pass(9'999);
+  t.submit("job4");
+  EXPECT_EQ(t.actions(), "start job4/a");
+  t.pass(1);
+  t.submit("job5");
+  t.pass(19'999);
+  EXPECT_EQ(t.actions(), "") << "twice as long";
+  t.pass(1);
+  EXPECT_EQ(t.actions(), "start job5/a");
+  for (const char* step : {"job2/a", "job3/a", "job4/a"}) t.step_done(step);
+  EXPECT_EQ(t.actions(), "");
+  t.step_done("job5/a");
+  EXPECT_EQ(t.actions(), "start job1/a");
+  t.submit("job6");
+  t.pass(100'000);
+  EXPECT_EQ(t.actions(), "") << "it has the server to itself";
+  t.step_done("job1/a");
+  EXPECT_EQ(t.actions(), "clear job1/a, start job6/a");
+}
+
 }  // namespace
 }  // namespace millrace::testing

@@ -82,6 +82,19 @@ TEST(Life, BackoffSurvivesARestart) {
   EXPECT_EQ(t.started("a").attempt, 2u);
 }
 
+// Regression: with a clock that was set back before the restart it waited for up to a day.
+TEST(Life, ABackoffIsNotLongerAfterARestartUnderAClockThatWasSetBack) {
+  CoreFixture t("a[pure]", fixture_options(), kRetries);
+  t.submit("job1");
+  t.write_done("job1");
+  t.step_failed("a", "busy", true);
+  t.write_done("job1");
+  t.restart(-3'600'000);
+  EXPECT_EQ(t.actions(), "");
+  t.pass(1000);
+  EXPECT_EQ(t.actions(), "start a");
+}
+
 TEST(Life, AClockThatIsSetForwardTimesNothingOutAndOneSetBackStopsNothing) {
   CoreFixture t(
       "pipeline: p\ntimeout: 10m\nsteps:\n  a: { use: pure, retry: { max: 3, backoff: 1s..1s } "
@@ -334,6 +347,28 @@ TEST(Life, ADrainLastsUntilBytesThatCouldNotBePutAreOnDisk) {
   t.write_done("job1");
   EXPECT_EQ(t.stored("job1").state, JobState::kSucceeded);
   EXPECT_TRUE(t.core().idle());
+}
+
+// A record that cannot be read must not make all others wait for it, nor be asked for for ever.
+TEST(Life, AnUnreadableJobKeepsNobodyWaiting) {
+  CoreOptions options = fixture_options();
+  options.jobs_resident_max = 2;
+  options.accepted_in_store = 1;
+  CoreFixture t("a[pure]", options);
+  EXPECT_EQ(t.actions(), "adopt 1");
+  std::vector<Action> actions;
+  JobKey damaged;
+  damaged.bytes[3] = 7;
+  t.core().apply(Unreadable{t.now(), damaged, false}, &actions);
+  EXPECT_EQ(t.core().next_deadline(), kNever) << "nothing is to be asked for again";
+  EXPECT_EQ(t.core().stats().accepted, 1);
+  for (const std::string job : {"job1", "job2"}) {
+    t.submit(job);
+    t.write_done(job);
+    EXPECT_NE(t.actions().find("start"), std::string::npos) << job << " has room";
+  }
+  t.core().apply(Unreadable{t.now(), damaged, true}, &actions);
+  EXPECT_EQ(t.core().stats().accepted, 2);
 }
 
 }  // namespace

@@ -7,9 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <string>
 #include <vector>
+
+#include "engine/base/signals.h"
 
 extern char** environ;
 
@@ -38,7 +39,7 @@ class Child {
   }
   ~Child() {
     if (pid_ > 0 && !ended_) {
-      ::kill(pid_, SIGKILL);
+      signal_process(pid_, SIGKILL);
       wait();
     }
     ::close(err_);
@@ -47,8 +48,8 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  void signal(int number) { ::kill(pid_, number); }
-  // Reads stderr until `mark` is in it; false at its end, or when nothing comes for 30 seconds.
+  void signal(int number) { signal_process(pid_, number); }
+  // Reads stderr until `mark` is in it; false at its end, or when nothing comes for two minutes.
   bool read_until(const std::string& mark) {
     while (text.find(mark) == std::string::npos) {
       if (!read(err_, &text)) return false;
@@ -78,7 +79,7 @@ class Child {
  private:
   static bool read(int fd, std::string* out) {
     pollfd waiting{fd, POLLIN, 0};
-    if (poll(&waiting, 1, 30'000) <= 0) return false;
+    if (poll(&waiting, 1, 120'000) <= 0) return false;
     char data[65536];
     const ssize_t size = ::read(fd, data, sizeof data);
     if (size <= 0) return false;

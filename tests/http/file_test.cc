@@ -1,5 +1,8 @@
 // Goal: an object is read off the loop, in bounded pieces, and comes out byte for byte.
 // Method: a server over a FakeRuntime whose disk stands still when a test says so.
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -93,12 +96,47 @@ TEST_F(Files, OneThatShrinksBreaksTheConnectionOff) {
   auto c = client();
   c->write(std::string("GET ") + kObject + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
   await_disk(1);
-  runtime->call([this] { runtime->run_disk_once(); });  // it is opened, with its length
-  await_disk(1);
+  for (int turn = 0; turn < 2; turn++) {  // it is opened, with its length, and hashed
+    runtime->call([this] { runtime->run_disk_once(); });
+    await_disk(1);
+  }
   std::filesystem::resize_file(directory_ + "/object.bin", 1000);
   stand(false);
   EXPECT_EQ(c->read_answer().status, 0);
   EXPECT_EQ(client()->get(kObject).body.size(), 1000u);
+}
+
+// Regression: an object that is linked to its blob changed its ETag when the blob came again.
+TEST_F(Files, TheEtagSaysWhatTheBytesAreAndNothingElse) {
+  const std::string file = directory_ + "/object.bin";
+  const std::string etag = client()->get(kObject).header("etag");
+  EXPECT_EQ(etag, "\"" + sha256(bytes_).text() + "\"");
+  timespec times[2] = {{1'000'000'000, 5}, {1'000'000'000, 5}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, file.c_str(), times, 0), 0);
+  EXPECT_EQ(client()->get(kObject, "If-None-Match: " + etag + "\r\n").status, 304);
+  std::filesystem::copy(file, file + ".copy");
+  std::filesystem::rename(file + ".copy", file);
+  EXPECT_EQ(client()->get(kObject, "If-None-Match: " + etag + "\r\n").status, 304);
+  // Other bytes in the same file, of the same length and with the same times.
+  std::ofstream(file, std::ios::binary | std::ios::in) << "other";
+  ASSERT_EQ(::utimensat(AT_FDCWD, file.c_str(), times, 0), 0);
+  const Answer other = client()->get(kObject);
+  EXPECT_EQ(other.header("etag"), "\"" + sha256("other" + bytes_.substr(5)).text() + "\"");
+}
+
+TEST_F(Files, AnObjectThatRestsIsHashedOnce) {
+  ASSERT_TRUE(client()->get(kObject).status == 200);
+  // What changed a moment ago may change again without a trace in its times.
+  const auto turns_of_head = [this] {
+    const int before = disk_turns();
+    EXPECT_EQ(client()->request("HEAD", kObject).status, 200);
+    return disk_turns() - before;
+  };
+  const auto start_time = std::chrono::steady_clock::now();
+  while (turns_of_head() > 1) {
+    ASSERT_LT(std::chrono::steady_clock::now() - start_time, std::chrono::seconds(60));
+  }
+  EXPECT_EQ(turns_of_head(), 1) << "opening it, and nothing else";
 }
 
 }  // namespace

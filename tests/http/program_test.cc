@@ -25,7 +25,7 @@ TEST_F(Program, ServesAJobAndDrainsOnSigterm) {
   Client client(server.word_after("addr"));
   EXPECT_EQ(client.get("/readyz").status, 200);
   const Answer job = client.request("POST", "/v1/pipelines/noop/jobs",
-                                    "Prefer: wait=20\r\nIdempotency-Key: a\r\n");
+                                    "Prefer: wait=120\r\nIdempotency-Key: a\r\n");
   ASSERT_EQ(job.status, 200) << job.body;
   const auto value = parse_json(job.body);
   ASSERT_TRUE(value.ok());
@@ -58,7 +58,7 @@ TEST_F(Program, ADeletedJobTakesItsBlobsButNoUpload) {
   ASSERT_EQ(upload.status, 201) << upload.body;
   const auto run = [&](const std::string& file) {
     const Answer job = client.request("POST", "/v1/pipelines/blob/jobs",
-                                      "Prefer: wait=20\r\nContent-Type: application/json\r\n",
+                                      "Prefer: wait=120\r\nContent-Type: application/json\r\n",
                                       R"({"inputs":{"file":)" + file + "}}");
     EXPECT_EQ(job.status, 200) << job.body;
     return "/v1/jobs/" + parse_json(job.body)->find("id")->as_string();
@@ -92,7 +92,7 @@ TEST_F(Program, AcknowledgedJobsSurviveAKill) {
   ASSERT_TRUE(server.read_until("ev=server.ready")) << server.text;
   ASSERT_TRUE(server.read_until("\n"));
   Client client(server.word_after("addr"));
-  const Answer job = client.get(path, "Prefer: wait=20\r\n");
+  const Answer job = client.get(path, "Prefer: wait=120\r\n");
   EXPECT_EQ(job.status, 200);
   EXPECT_NE(job.body.find("\"state\":\"succeeded\""), std::string::npos) << job.body;
 }

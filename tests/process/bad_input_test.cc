@@ -64,7 +64,7 @@ class BadInput : public testing::Test {
   // The image is accepted by its first bytes, and its job then fails in `step` for `reason`.
   static void expect_failed_job(const std::string& image, const std::string& step,
                                 const std::string& reason) {
-    const Reply reply = submit_image(port(), image, "Prefer: wait=30\r\n");
+    const Reply reply = submit_image(port(), image, "Prefer: wait=120\r\n");
     ASSERT_EQ(reply.status, 200) << reply.shown();
     EXPECT_EQ(reply.text("state"), "failed") << reply.shown();
     for (const std::string& place : {std::string("error"), "steps." + step + ".error"}) {
@@ -235,8 +235,8 @@ TEST_F(BadInput, ABadIdempotencyKeyIs400AndAUsedOne409) {
 TEST_F(BadInput, ACallbackToAPrivateAddressFailsAndNothingIsSent) {
   Receiver receiver;
   for (const std::string& url : {receiver.url(), std::string("http://169.254.169.254/latest/")}) {
-    const Reply reply =
-        submit_image(port(), make_photo(0), "Prefer: wait=30\r\n", "?callback=" + url_encoded(url));
+    const Reply reply = submit_image(port(), make_photo(0), "Prefer: wait=120\r\n",
+                                     "?callback=" + url_encoded(url));
     ASSERT_EQ(reply.status, 200) << reply.shown();
     EXPECT_EQ(reply.text("state"), "failed") << reply.shown();
     EXPECT_EQ(reply.text("error.code"), "E160");
@@ -298,7 +298,7 @@ TEST_F(BadPlugin, IsLeftOutByNameAndTheOthersWork) {
   ServerSettings settings = settings_in(directory_);
   settings.extra = {"steps=" + steps_};
   ServerProcess server(settings);
-  const Reply reply = submit_image(server.port(), make_photo(0), "Prefer: wait=30\r\n");
+  const Reply reply = submit_image(server.port(), make_photo(0), "Prefer: wait=120\r\n");
   EXPECT_EQ(reply.text("state"), "succeeded") << reply.shown();
   expect_told(file_text(server.log()));
   EXPECT_EQ(server.stop(), 0);

@@ -20,7 +20,7 @@ constexpr int kClients = 4;
 constexpr int kPhotos = 12;
 constexpr long kRoundMs = 300;
 constexpr int kPointsMax = 400;  // a round of this length has some thousand of them
-constexpr double kSettleSeconds = 120;
+constexpr double kSettleSeconds = 600;
 
 bool under_shim(Death death) {
   return death == Death::kMarkedPoint || death == Death::kPowerCut;
@@ -49,7 +49,7 @@ void Campaign::learn_results() {
     ServerProcess server(settings_in(calm));
     for (const std::string& photo : photos_) {
       const auto answer = http_request(server.port(), "POST", "/v1/pipelines/grayscale/jobs",
-                                       "Content-Type: image/jpeg\r\nPrefer: wait=30\r\n", photo);
+                                       "Content-Type: image/jpeg\r\nPrefer: wait=120\r\n", photo);
       ASSERT_TRUE(answer && answer->status == 200) << (answer ? answer->body : "no answer");
       const auto result = http_request(
           server.port(), "GET", "/v1/jobs/" + json_text_of(answer->body, "id") + "/outputs/image");
@@ -186,7 +186,7 @@ void Campaign::settle_and_compare() {
   std::map<std::string, bool> jobs;  // whether it succeeded
   for (const Work& work : acknowledged_) {
     const auto answer =
-        http_request(server.port(), "GET", "/v1/jobs/" + work.job, "Prefer: wait=60\r\n");
+        http_request(server.port(), "GET", "/v1/jobs/" + work.job, "Prefer: wait=120\r\n");
     ASSERT_TRUE(answer && answer->status == 200)
         << "job " << work.job << " was acknowledged and is lost";
     const std::string state = json_text_of(answer->body, "state");

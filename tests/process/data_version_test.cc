@@ -1,7 +1,7 @@
-// Goal: a data directory outlives the program that wrote it. Today's program goes on with the one
-// that the first format left behind, again and again; one of a later format, or of none that ever
-// was, is refused before a byte of it is changed, with words that say what to do.
-// Method: frozen/v1.tar.gz is a data directory as a killed server left it, with jobs in every
+// Goal: a data directory outlives the program that wrote it. Today's program goes on with what each
+// format left behind, again and again; one of a later format, or of none that ever was, is refused
+// before a byte of it is changed, with words that say what to do.
+// Method: frozen/vN.tar.gz is a data directory as a killed server left it, with jobs in every
 // state, beside jobs.json, what that server said of them. To make the next one (only when the
 // format changes; the old ones stay): MILLRACE_FREEZE=tests/process/frozen/vN.tar.gz process_tests
 // --gtest_also_run_disabled_tests --gtest_filter=*Freeze.
@@ -34,8 +34,8 @@ class DataVersion : public testing::Test {
   }
   void TearDown() override { remove_tree(directory_); }
 
-  void thaw() {
-    FrozenData frozen = thaw_data(directory_);
+  void thaw(int format) {
+    FrozenData frozen = thaw_data(directory_, format);
     at_rest_ = std::move(frozen.at_rest);
     unfinished_ = std::move(frozen.unfinished);
   }
@@ -60,6 +60,12 @@ class DataVersion : public testing::Test {
     const char bytes[4] = {0, 0, 0, static_cast<char>(version)};
     file.write(bytes, sizeof bytes);
     ASSERT_TRUE(file.good());
+  }
+  int version() const { return file_text(database_).at(kVersionAt + 3); }
+  int doctor(std::string* said) const {
+    return run_program({"doctor", "--set", "data=" + settings_.data, "--set",
+                        "pipelines=" + settings_.pipelines, "--set", settings_.extra.front()},
+                       said);
   }
   // Neither the server nor doctor takes it: both say why, and what to do.
   void expect_refused(const std::string& code, const std::vector<std::string>& words) const {
@@ -87,8 +93,15 @@ class DataVersion : public testing::Test {
   std::vector<Value> at_rest_, unfinished_;  // as they were when they were frozen
 };
 
-TEST_F(DataVersion, FirstFormatIsTakenUpWhereItWasLeft) {
-  thaw();
+class EachDataVersion : public DataVersion, public testing::WithParamInterface<int> {};
+
+INSTANTIATE_TEST_SUITE_P(From, EachDataVersion, testing::Range(1, kFrozenNewest + 1));
+
+TEST_P(EachDataVersion, IsTakenUpWhereItWasLeft) {
+  thaw(GetParam());
+  std::string said;
+  EXPECT_EQ(doctor(&said), 0) << said;
+  EXPECT_EQ(version(), GetParam()) << "who only looks leaves it to the program that wrote it";
   ASSERT_EQ(at_rest_.size(), 4u);
   ASSERT_EQ(unfinished_.size(), 2u);
   std::vector<std::string> states;
@@ -116,24 +129,26 @@ TEST_F(DataVersion, FirstFormatIsTakenUpWhereItWasLeft) {
       EXPECT_TRUE(still_says(*end.json.find("inputs"), *job.find("inputs"))) << end.shown();
       if (!slow) expect_pictures(server.port(), id);
     }
-    const Reply fresh = submit_image(server.port(), make_photo(3), "Prefer: wait=30\r\n");
+    const Reply fresh = submit_image(server.port(), make_photo(3), "Prefer: wait=120\r\n");
     EXPECT_EQ(fresh.text("state"), "succeeded") << fresh.shown();
     if (round == 1) {
       server.kill();
     } else {
       EXPECT_EQ(server.stop(), 0) << file_text(server.log());
+      EXPECT_EQ(version(), kFrozenNewest);
     }
   }
 }
 
 TEST_F(DataVersion, OtherOnesAreRefusedUntouched) {
-  thaw();
+  thaw(kFrozenNewest);
   { EXPECT_EQ(ServerProcess(settings_).stop(), 0); }  // the log is in the file now
-  set_version(2);
-  expect_refused("E122", {database_, "has version 2", "start the version that wrote it"});
+  set_version(kFrozenNewest + 1);
+  expect_refused("E122", {database_, fmt::format("has version {}", kFrozenNewest + 1),
+                          "start the version that wrote it"});
   set_version(0);
   expect_refused("E125", {database_, "claims version 0", "restore"});
-  set_version(1);
+  set_version(kFrozenNewest);
   ServerProcess server(settings_);
   for (const Value& job : at_rest_) expect_said_again(server.port(), job);
 }

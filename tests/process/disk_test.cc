@@ -292,7 +292,7 @@ TEST_F(Disk, OfBlobsThatIsFullKeepsTheServerUnready) {
   disk_->make_room();
   expect_ready(server.port());
   EXPECT_EQ(await_job(server.port(), early.text("id")).text("state"), "succeeded");
-  EXPECT_EQ(submit_image(server.port(), make_photo(1), "Prefer: wait=30\r\n").text("state"),
+  EXPECT_EQ(submit_image(server.port(), make_photo(1), "Prefer: wait=120\r\n").text("state"),
             "succeeded");
 }
 
@@ -305,7 +305,7 @@ TEST_F(Disk, FullAtTheFirstStartIsExit4) {
   EXPECT_NE(said.find(directory_ + "/data"), std::string::npos) << said;
   disk_->make_room();
   ServerProcess server(settings());
-  EXPECT_EQ(submit_image(server.port(), make_photo(0), "Prefer: wait=30\r\n").text("state"),
+  EXPECT_EQ(submit_image(server.port(), make_photo(0), "Prefer: wait=120\r\n").text("state"),
             "succeeded");
 }
 
@@ -315,7 +315,7 @@ TEST_F(Disk, ThatIsReadOnlyIsExit4) {
   for (const bool used : {false, true}) {
     if (used) {
       ServerProcess server(settings());
-      job = submit_image(server.port(), make_photo(0), "Prefer: wait=30\r\n").text("id");
+      job = submit_image(server.port(), make_photo(0), "Prefer: wait=120\r\n").text("id");
       EXPECT_EQ(server.stop(), 0);
     }
     ASSERT_TRUE(disk_->remount(MS_RDONLY, "size=16m"));

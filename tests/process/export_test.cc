@@ -93,7 +93,7 @@ TEST_F(Export, OfAServerAtWorkIsWhereAnotherOneGoesOn) {
   EXPECT_EQ(
       run_program({"doctor", "--set", "data=" + copy_, "--set", "pipelines=" + settings_.pipelines},
                   &said),
-      0)
+      kDoctorContent)
       << said;
   EXPECT_NE(said.find("ok    store"), std::string::npos) << said;
   EXPECT_EQ(said.find("missing"), std::string::npos) << said;
@@ -119,7 +119,7 @@ TEST_F(Export, NamesTheBlobThatIsMissing) {
   std::string job;
   {
     ServerProcess server(settings_);
-    job = submit_image(server.port(), make_photo(1), "Prefer: wait=30\r\n").text("id");
+    job = submit_image(server.port(), make_photo(1), "Prefer: wait=120\r\n").text("id");
     EXPECT_EQ(server.stop(), 0);
   }
   const std::string digest = sha256(make_photo(1)).text().substr(strlen("sha256:"));

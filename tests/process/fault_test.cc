@@ -12,6 +12,7 @@
 #include <memory>
 #include <thread>
 
+#include "engine/base/signals.h"
 #include "tests/process/trial.h"
 
 namespace millrace {
@@ -60,7 +61,7 @@ class Faults : public testing::Test {
     const std::string steps = all_steps(directory_);
     ServerSettings settings = settings_in(directory_);
     for (const std::string step : {"fault", "fault_io"}) {
-      write_pipeline(settings.pipelines, step, step, "30s");
+      write_pipeline(settings.pipelines, step, step, "2m");
       write_pipeline(settings.pipelines, step + "_brief", step, "500ms");
     }
     std::ofstream(settings.pipelines + "/noop.yaml")
@@ -90,7 +91,7 @@ class Faults : public testing::Test {
   void submit_without_pause() {
     while (!over_) {
       const Reply reply = ask(server_->port(), "POST", "/v1/pipelines/noop/jobs",
-                              "Content-Type: application/json\r\nPrefer: wait=60\r\n", "{}");
+                              "Content-Type: application/json\r\nPrefer: wait=120\r\n", "{}");
       if (reply.text("state") == "succeeded") {
         succeeded_++;
       } else if (!failed_.exchange(true)) {
@@ -105,7 +106,7 @@ class Faults : public testing::Test {
     const std::string inputs = "{\"inputs\":{\"how\":\"" + std::string(misdeed.how) +
                                "\",\"n\":" + std::to_string(misdeed.n) + "}}";
     const Reply reply = ask(server_->port(), "POST", "/v1/pipelines/" + pipeline + "/jobs",
-                            "Content-Type: application/json\r\nPrefer: wait=60\r\n", inputs);
+                            "Content-Type: application/json\r\nPrefer: wait=120\r\n", inputs);
     EXPECT_EQ(reply.status, 200) << reply.shown();
     EXPECT_EQ(reply.text("state"), "failed") << reply.shown();
     EXPECT_EQ(reply.text("error.code"), misdeed.code) << reply.shown();
@@ -131,7 +132,7 @@ TEST_F(Faults, EachCostsOneAttemptAndNobodyElseNotices) {
   over_ = true;
   other_.join();
   EXPECT_FALSE(failed_) << first_failure_;
-  EXPECT_EQ(::kill(server, 0), 0) << "it is the same process";
+  EXPECT_EQ(signal_process(server, 0), 0) << "it is the same process";
   EXPECT_EQ(ask(server_->port(), "GET", "/readyz").status, 200);
   EXPECT_EQ(server_->stop(), 0) << file_text(server_->log());
 }
@@ -157,7 +158,7 @@ TEST(StepsInside, CrashOfTheServerNamesItsSuspectAndAKillNone) {
     // The 202 may or may not come out before the crash; the key finds the job in any case.
     const auto submit = [&](const ServerProcess& to) {
       return ask(to.port(), "POST", "/v1/pipelines/inside/jobs",
-                 "Content-Type: application/json\r\nIdempotency-Key: one\r\nPrefer: wait=30\r\n",
+                 "Content-Type: application/json\r\nIdempotency-Key: one\r\nPrefer: wait=120\r\n",
                  "{\"inputs\":{\"path\":\"" + poison + "\"}}");
     };
     submit(server);

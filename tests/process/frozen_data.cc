@@ -1,5 +1,6 @@
 #include "tests/process/frozen_data.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,9 +10,10 @@
 
 namespace millrace {
 
-FrozenData thaw_data(const std::string& directory) {
+FrozenData thaw_data(const std::string& directory, int format) {
   FrozenData frozen;
-  const std::string file = std::string(MILLRACE_SOURCE) + "/tests/process/frozen/v1.tar.gz";
+  const std::string file =
+      fmt::format("{}/tests/process/frozen/v{}.tar.gz", MILLRACE_SOURCE, format);
   EXPECT_TRUE(tar({"-xzf", file, "-C", directory}));
   const auto jobs = parse_json(file_text(directory + "/jobs.json"));
   EXPECT_TRUE(jobs.ok());

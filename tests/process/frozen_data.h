@@ -1,5 +1,5 @@
-// FrozenData: the data directory of the first format, as a killed server left it. How it is made:
-// data_version_test.cc.
+// FrozenData: a data directory of each format, as a killed server of its time left it. How they are
+// made: data_version_test.cc.
 #pragma once
 
 #include <string>
@@ -15,8 +15,10 @@ struct FrozenData {
   std::vector<Value> unfinished;  // one of grayscale, one that holds a worker for an hour
 };
 
-// Unpacks it to `directory`/data.
-FrozenData thaw_data(const std::string& directory);
+constexpr int kFrozenNewest = 2;
+
+// Unpacks frozen/v`format`.tar.gz to `directory`/data.
+FrozenData thaw_data(const std::string& directory, int format = kFrozenNewest);
 // Everything that `then` said is said by `now`, which may say more.
 bool still_says(const Value& now, const Value& then);
 // Runs /bin/tar; false when it fails.

@@ -165,7 +165,7 @@ void GoodClient::work(uint16_t port) {
   const std::string photo = make_photo(0);
   while (!stop_) {
     const double start = now_seconds();
-    const Reply job = submit_image(port, photo, "Prefer: wait=30\r\n");
+    const Reply job = submit_image(port, photo, "Prefer: wait=120\r\n");
     slowest_ = std::max(slowest_.load(), now_seconds() - start);
     EXPECT_EQ(job.text("state"), "succeeded") << job.shown();
     if (job.status != 200) return;  // said once

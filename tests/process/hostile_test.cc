@@ -51,7 +51,7 @@ class Hostile : public testing::Test {
                            "stores={default: {url: \"file:" + directory_ + "/objects\"}}"});
     write_pipelines(settings.pipelines);
     server_ = std::make_unique<ServerProcess>(settings);
-    const Reply first = submit_image(port(), make_photo(0), "Prefer: wait=30\r\n");
+    const Reply first = submit_image(port(), make_photo(0), "Prefer: wait=120\r\n");
     ASSERT_EQ(first.text("state"), "succeeded") << first.shown();
     descriptors_before_ = descriptors_of(server_->pid());
     good_ = std::make_unique<GoodClient>(port());
@@ -184,7 +184,7 @@ void Hostile::image_attacks() {
   Statuses statuses;
   for (const Bomb& bomb : image_bombs()) {
     SCOPED_TRACE(bomb.what);
-    const Reply job = submit_image(port(), bomb.bytes, "Prefer: wait=60\r\n");
+    const Reply job = submit_image(port(), bomb.bytes, "Prefer: wait=120\r\n");
     ASSERT_EQ(job.status, 200) << job.shown();
     statuses[job.status]++;
     if (bomb.reason.empty()) {
@@ -211,7 +211,7 @@ void Hostile::served_bytes() {
         one.file_name, one.declared, one.bytes, one.file_name);
     const Reply job =
         ask(port(), "POST", "/v1/pipelines/pass/jobs",
-            "Content-Type: multipart/form-data; boundary=B\r\nPrefer: wait=30\r\n", part);
+            "Content-Type: multipart/form-data; boundary=B\r\nPrefer: wait=120\r\n", part);
     ASSERT_EQ(job.text("state"), "succeeded") << job.shown();
     for (const std::string& path :
          {"/v1/jobs/" + job.text("id") + "/outputs/data", "/v1/blobs/" + sha256(one.bytes).text(),
@@ -237,7 +237,7 @@ void Hostile::keys_and_names() {
   Statuses statuses;
   const auto post = [this](const std::string& body, const std::string& type) {
     return ask(port(), "POST", "/v1/pipelines/pass/jobs",
-               "Prefer: wait=30\r\nContent-Type: " + type + "\r\n", body);
+               "Prefer: wait=120\r\nContent-Type: " + type + "\r\n", body);
   };
   for (const std::string& key : evil_keys()) {
     SCOPED_TRACE(key);
@@ -354,7 +354,7 @@ void Hostile::idle() {
   if (wanted < kIdle) std::printf("only %d idle connections: %d files\n", wanted, files_);
   Crowd crowd(port(), wanted, "");
   EXPECT_EQ(crowd.size(), wanted);
-  const Reply job = submit_image(port(), make_photo(1), "Prefer: wait=30\r\n");
+  const Reply job = submit_image(port(), make_photo(1), "Prefer: wait=120\r\n");
   EXPECT_EQ(job.text("state"), "succeeded") << job.shown();
   note("idle", crowd.size(), crowd.statuses());
 }
@@ -473,7 +473,7 @@ TEST_F(Hostile, ConnectionsLeaveDescriptorsForWork) {
   EXPECT_GE(late.statuses()[503], kTurnedAway) << "the first ones are told why";
   EXPECT_LE(descriptors_of(server.pid()), kFewFiles * 3 / 4);
   busy.leave();
-  const Reply job = submit_image(server.port(), make_photo(1), "Prefer: wait=30\r\n");
+  const Reply job = submit_image(server.port(), make_photo(1), "Prefer: wait=120\r\n");
   EXPECT_EQ(job.text("state"), "succeeded") << job.shown();
 }
 

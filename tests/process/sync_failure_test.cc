@@ -58,7 +58,7 @@ TEST(SyncFailure, ServerStopsOrRepeatsAndLosesNothing) {
     power.cut(&random);
     settings.environment.clear();
     ServerProcess server(settings);
-    const Reply again = submit_image(server.port(), photo, key + "Prefer: wait=30\r\n");
+    const Reply again = submit_image(server.port(), photo, key + "Prefer: wait=120\r\n");
     if (!acknowledged.empty()) {
       EXPECT_EQ(again.text("id"), acknowledged) << "it was acknowledged";
     }

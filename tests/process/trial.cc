@@ -89,7 +89,7 @@ Reply submit_image(uint16_t port, const std::string& image, const std::string& h
 }
 
 Reply await_job(uint16_t port, const std::string& job) {
-  return ask(port, "GET", "/v1/jobs/" + job, "Prefer: wait=30\r\n");
+  return ask(port, "GET", "/v1/jobs/" + job, "Prefer: wait=120\r\n");
 }
 
 std::string file_text(const std::string& path) {

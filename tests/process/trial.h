@@ -34,7 +34,7 @@ Reply ask(uint16_t port, const std::string& method, const std::string& path,
 // POST to the pipeline; the media type is that of the bytes.
 Reply submit_image(uint16_t port, const std::string& image, const std::string& headers = "",
                    const std::string& query = "");
-// Waits up to 30 s for the job's end.
+// Waits up to two minutes for the job's end.
 Reply await_job(uint16_t port, const std::string& job);
 
 std::string file_text(const std::string& path);
@@ -46,9 +46,17 @@ void expect_sentence(const std::string& sentence);
 void expect_problem(const Reply& reply, int status, const std::string& code);
 
 // Asks again until `holds` or `seconds` are over; what it held at the end.
-bool eventually(const std::function<bool()>& holds, double seconds = 20);
+bool eventually(const std::function<bool()>& holds, double seconds = 60);
 
 // The program with other arguments: its exit code; everything it says in `said`.
 int run_program(const std::vector<std::string>& arguments, std::string* said);
+
+// How `doctor` ends where nothing is wrong with the data: a program built with a sanitizer has no
+// sandbox, which doctor wants mended.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kDoctorContent = 1;
+#else
+constexpr int kDoctorContent = 0;
+#endif
 
 }  // namespace millrace

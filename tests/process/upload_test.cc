@@ -63,13 +63,13 @@ TEST_F(LargeUpload, OfMoreBytesThanMemoryIsABlobAndAJob) {
   ServerProcess server(settings());
   const std::string photo = large_photo(kUploadBytes);
   const std::string digest = sha256(photo).text();
-  const Reply job = submit_image(server.port(), photo, "Prefer: wait=30\r\n");
+  const Reply job = submit_image(server.port(), photo, "Prefer: wait=120\r\n");
   ASSERT_EQ(job.text("state"), "succeeded") << job.shown();
   EXPECT_EQ(job.text("inputs.image.blob"), digest) << job.shown();
   const Reply blob = ask(server.port(), "GET", "/v1/blobs/" + digest);
   EXPECT_TRUE(blob.body == photo);
   // What comes out is what the picture itself gives.
-  const Reply small = submit_image(server.port(), make_photo(0), "Prefer: wait=30\r\n");
+  const Reply small = submit_image(server.port(), make_photo(0), "Prefer: wait=120\r\n");
   EXPECT_EQ(job.text("outputs.image.blob"), small.text("outputs.image.blob")) << job.shown();
   EXPECT_EQ(ask(server.port(), "PUT", "/v1/blobs/" + digest, "", photo).status, 200);
   EXPECT_EQ(ask(server.port(), "POST", "/v1/blobs", "", photo + "!").status, 201);
@@ -111,7 +111,24 @@ TEST_F(LargeUpload, ThatFillsTheDiskIs507AndLeavesNothing) {
   }
   EXPECT_NE(file_text(server.log()).find("ev=disk.full"), std::string::npos);
   EXPECT_TRUE(eventually([&] { return ask(port, "GET", "/readyz").status == 200; }));
-  EXPECT_EQ(submit_image(port, make_photo(0), "Prefer: wait=30\r\n").text("state"), "succeeded");
+  EXPECT_EQ(submit_image(port, make_photo(0), "Prefer: wait=120\r\n").text("state"), "succeeded");
+}
+
+// Regression: an object is linked to its blob, and changed its ETag whenever the same bytes came.
+TEST_F(LargeUpload, KeepsTheEtagOfItsObjectWhenItComesAgain) {
+  ServerProcess server(settings());
+  const uint16_t port = server.port();
+  const std::string photo = large_photo(1000);
+  const Reply job = submit_image(port, photo, "Prefer: wait=120\r\n");
+  ASSERT_EQ(job.text("state"), "succeeded") << job.shown();
+  const std::string object = "/v1/files/default/originals/" + job.text("id") + ".jpg";
+  const std::string etag = "\"" + sha256(photo).text() + "\"";
+  const Reply first = ask(port, "GET", object);
+  EXPECT_TRUE(first.body == photo);
+  EXPECT_NE(first.head.find("ETag: " + etag), std::string::npos) << first.head;
+  EXPECT_EQ(ask(port, "POST", "/v1/blobs", "", photo).status, 201);
+  EXPECT_EQ(submit_image(port, photo, "Prefer: wait=120\r\n").text("state"), "succeeded");
+  EXPECT_EQ(ask(port, "GET", object, "If-None-Match: " + etag + "\r\n").status, 304);
 }
 
 // A blob that a client put has its own time, whatever jobs made the same bytes and go.
@@ -119,7 +136,7 @@ TEST_F(LargeUpload, OutlivesAJobOfTheSameBytes) {
   auto server = std::make_unique<ServerProcess>(settings());
   for (const size_t size : {size_t{1000}, kSpoolBytes * 2}) {
     const std::string photo = large_photo(size);
-    const Reply job = submit_image(server->port(), photo, "Prefer: wait=30\r\n");
+    const Reply job = submit_image(server->port(), photo, "Prefer: wait=120\r\n");
     ASSERT_EQ(job.text("state"), "succeeded") << job.shown();
     const std::string kept = "/v1/blobs/" + sha256(photo).text();
     EXPECT_EQ(ask(server->port(), "POST", "/v1/blobs", "", photo).status, 201);

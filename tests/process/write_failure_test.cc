@@ -97,7 +97,7 @@ TEST_F(WriteFailure, OnceOrTornIsRepeatedOrSaidAndLosesNothing) {
     }
     settings_.environment.clear();
     ServerProcess server(settings_);
-    const Reply again = submit_image(server.port(), photo, key + "Prefer: wait=30\r\n");
+    const Reply again = submit_image(server.port(), photo, key + "Prefer: wait=120\r\n");
     if (!acknowledged.empty()) {
       EXPECT_EQ(again.text("id"), acknowledged) << "it was acknowledged";
     }

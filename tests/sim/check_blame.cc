@@ -34,8 +34,8 @@ void Checkers::check_alone(const StartStep& start) const {
     if (note.running && note.suspect) violated("a step starts beside a suspect");
   }
   if (!suspect) return;
-  const auto stored = store.find(start.job.key);
-  const uint32_t deaths = stored->second.record->steps[static_cast<size_t>(start.step)].deaths;
+  const JobRecord& record = *store.find(start.job.key)->record;
+  const uint32_t deaths = record.steps[static_cast<size_t>(start.step)].deaths;
   if (deaths >= static_cast<uint32_t>(kStepDeathsMax)) {
     violated("a step starts that brought the server down too often");
   }

@@ -14,13 +14,12 @@ void Checkers::sweep_begins(int64_t monotonic_ms) const {
   }
 }
 
-void Checkers::job_removed(const JobKey& key, bool by_client, TimeMs wall) {
-  const JobRecord& record = *store.at(key).record;
+void Checkers::job_removed(const JobRecord& record, bool by_client, TimeMs wall) {
   if (!is_final(record.state)) violated("I1: an unfinished job is removed");
   if (!by_client && record.expire_at > wall) violated("I1: a job is removed before its time");
-  if (by_client && record.keyed) buried_[key] = {record.salt, record.expire_at};
+  if (by_client && record.keyed) buried_[record.key] = {record.salt, record.expire_at};
   removed_.insert(record.id());
-  const auto told = acknowledged_.find(key);
+  const auto told = acknowledged_.find(record.key);
   if (told != acknowledged_.end() && told->second == record.salt) acknowledged_.erase(told);
 }
 
@@ -45,7 +44,7 @@ void Checkers::blob_removed(const Digest& digest, const BlobRemoval& how) const 
     const auto named = named_blobs(record);
     return std::binary_search(named.begin(), named.end(), digest);
   };
-  for (const auto& [key, job] : store) {
+  for (const auto& [key, job] : store.jobs()) {
     if (names(*job.record)) violated("I11: a blob is removed that a record names");
   }
   for (const Write& write : *how.batch) {

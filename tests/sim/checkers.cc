@@ -43,7 +43,7 @@ void Checkers::boot() {
   last_shown_.clear();
   uploads_.clear();
   jumped_at_ms_ = INT64_MIN / 2;  // who was not there cannot know
-  for (auto& [key, job] : store) job.stolen = false;
+  store.rivals_end();
 }
 
 void Checkers::write_collected(const Write& write) {
@@ -61,40 +61,41 @@ void Checkers::write_collected(const Write& write) {
 WriteResult Checkers::apply_write(const Write& write) {
   const JobRecord& record = *write.record;
   if (record.rev != write.expected_rev + 1) violated("I5: rev does not grow by one");
-  const auto found = store.find(record.key);
+  const SimStore::Job* found = store.find(record.key);
+  const auto before = found == nullptr ? nullptr : found->record;
+  const bool stolen = found != nullptr && found->stolen;
+  const WriteResult result = store.commit({write}).at(0);
+  if (result == WriteResult::kExists) return result;
   if (write.expected_rev == 0) {
-    if (found != store.end() || tombstones.contains(record.key)) return WriteResult::kExists;
     if (buried_.contains(record.key)) violated("a key was used again before its tombstone expired");
     if (removed_.contains(record.id())) violated("a removed job came back");
-    store[record.key] = {write.record, false};
   } else {
-    if (found == store.end()) violated("I1: a write to a job that the store never had");
-    StoredJob& stored = found->second;
-    if (stored.record->rev != write.expected_rev || stored.record->owner != write.expected_owner) {
-      if (!stored.stolen) violated("I5: a write was fenced and there is no rival");
-      return WriteResult::kLost;
+    if (before == nullptr) violated("I1: a write to a job that the store never had");
+    if (result == WriteResult::kLost) {
+      if (!stolen) violated("I5: a write was fenced and there is no rival");
+      return result;
     }
-    if (is_final(stored.record->state)) violated("I2: a terminal record was overwritten");
-    if (stored.record->salt != record.salt || stored.record->inputs != record.inputs) {
-      violated("I1: a job turned into another one");
-    }
-    for (size_t i = 0; i < record.steps.size(); i++) {
-      if (is_final(stored.record->steps[i].state) &&
-          !(stored.record->steps[i] == record.steps[i])) {
-        violated("I2: a step's end changed");
-      }
-    }
-    if (stored.record->cancel_requested && !record.cancel_requested) {
-      violated("a cancellation was forgotten");
-    }
-    stored.record = write.record;
+    check_change(*before, record);
   }
   for (const Digest& digest : named_blobs(record)) {
     if (!disk.contains(digest)) violated("I6: a stored record names a blob that is not there");
   }
   applied_.insert(Machine::write_id_text(record));
   if (is_final(record.state)) check_end(record);
-  return WriteResult::kApplied;
+  return result;
+}
+
+void Checkers::check_change(const JobRecord& before, const JobRecord& after) const {
+  if (is_final(before.state)) violated("I2: a terminal record was overwritten");
+  if (before.salt != after.salt || before.inputs != after.inputs) {
+    violated("I1: a job turned into another one");
+  }
+  for (size_t i = 0; i < after.steps.size(); i++) {
+    if (is_final(before.steps[i].state) && !(before.steps[i] == after.steps[i])) {
+      violated("I2: a step's end changed");
+    }
+  }
+  if (before.cancel_requested && !after.cancel_requested) violated("a cancellation was forgotten");
 }
 
 // A job says it succeeded only when each of its effects truly did.
@@ -133,11 +134,11 @@ void Checkers::step_started(const StartStep& start, const CoreStats& stats, cons
     });
   }
   if (node.decl->effect == Effect::kPure) return;
-  const auto stored = store.find(start.job.key);
-  if (stored == store.end() || stored->second.record->id() != start.job) {
+  const SimStore::Job* stored = store.find(start.job.key);
+  if (stored == nullptr || stored->record->id() != start.job) {
     violated("I3: effect '" + node.id + "' starts before its job is durable");
   }
-  const JobRecord& record = *stored->second.record;
+  const JobRecord& record = *stored->record;
   const StepSet ancestors = ancestors_of(*graph, start.step);
   for (size_t i = 0; i < graph->steps.size(); i++) {
     if ((ancestors >> i & 1) != 0 && !is_final(record.steps[i].state)) {
@@ -218,20 +219,14 @@ void Checkers::resident(int64_t jobs, int64_t bound) {
     violated(fmt::format("I7: {} jobs are resident, at most {} may be", jobs, bound));
 }
 
-int64_t Checkers::unfinished() const {
-  int64_t count = 0;
-  for (const auto& [key, job] : store) count += !is_final(job.record->state);
-  return count;
-}
-
 void Checkers::at_rest() {
   for (const auto& [key, salt] : acknowledged_) {
-    const auto stored = store.find(key);
-    if (stored == store.end() || stored->second.record->salt != salt) {
+    const SimStore::Job* stored = store.find(key);
+    if (stored == nullptr || stored->record->salt != salt) {
       violated("I1: acknowledged job " + key_text(key) + " is lost");
     }
   }
-  for (const auto& [key, job] : store) {
+  for (const auto& [key, job] : store.jobs()) {
     const JobRecord& record = *job.record;
     if (is_final(record.state)) continue;
     if (record.state != JobState::kWaiting) {

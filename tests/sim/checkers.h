@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/sim/machine.h"
+#include "tests/sim/sim_store.h"
 
 namespace millrace::sim {
 
@@ -17,11 +18,6 @@ namespace millrace::sim {
 std::string content_hash(const BlobContent& content);
 // Everything a step is given, as text that is equal iff the bytes are.
 std::string given_text(const std::vector<Value>& with);
-
-struct StoredJob {
-  std::shared_ptr<const JobRecord> record;
-  bool stolen = false;  // by another node since this boot began
-};
 
 struct Tombstone {
   Salt salt{};
@@ -44,8 +40,7 @@ struct SlotNote {
 class Checkers {
  public:
   // ---- what the world keeps; crashes do not touch it
-  std::map<JobKey, StoredJob> store;
-  std::map<JobKey, Tombstone> tombstones;
+  SimStore store;
   std::map<Digest, StoredBlob> disk;               // durable blobs
   std::map<std::pair<JobId, int>, SlotNote> slot;  // of steps that run inside the server
 
@@ -53,7 +48,7 @@ class Checkers {
   void boot();
   void acknowledged(const JobKey& key, const Salt& salt) { acknowledged_[key] = salt; }
   void write_collected(const Write& write);
-  // Applies one write as the Store contract says and checks it.
+  // Gives one write to the store and judges what became of it.
   WriteResult apply_write(const Write& write);
   void step_started(const StartStep& start, const CoreStats& stats, const uint32_t* slots);
   void step_ended(const StartStep& start, StepOutcome::Kind kind);
@@ -69,8 +64,8 @@ class Checkers {
   // ---- removals (check_removal.cc)
   void clock_jumped(DurationMs by_ms, int64_t monotonic_ms);
   void sweep_begins(int64_t monotonic_ms) const;
-  // The record goes from the store, by a client's wish or because its time is over.
-  void job_removed(const JobKey& key, bool by_client, TimeMs wall);
+  // The record is gone from the store, by a client's wish or because its time is over.
+  void job_removed(const JobRecord& record, bool by_client, TimeMs wall);
   void tombstone_removed(const JobKey& key, TimeMs wall);
   void answered_gone(const JobKey& key);
   void uploaded(const Digest& digest, int64_t monotonic_ms);
@@ -86,9 +81,8 @@ class Checkers {
   // A record that came into the store by other ways than our writes.
   void allow(const std::string& write_id) { applied_.insert(write_id); }
 
-  int64_t unfinished() const;
-
  private:
+  void check_change(const JobRecord& before, const JobRecord& after) const;
   void check_end(const JobRecord& record);
   void check_blame(const JobRecord& record) const;
   void check_alone(const StartStep& start) const;

@@ -139,11 +139,10 @@ bool World::cancel() {
 // A job that waits in the store is made resident first, as the runtime does it.
 void World::cancel_job(const JobKey& key, size_t client) {
   if (!machine_.core().resident(key)) {
-    const auto stored = checkers_.store.find(key);
-    if (stored == checkers_.store.end() || stored->second.stolen) return;
-    if (is_final(stored->second.record->state)) return;
+    const SimStore::Job* stored = checkers_.store.find(key);
+    if (stored == nullptr || stored->stolen || is_final(stored->record->state)) return;
     forced_++;
-    adopt_record(stored->second.record);
+    adopt_record(stored->record);
   }
   forced_++;  // a job without room stays until its cancellation has ended it
   questions_[++waiters_] = {Asked::kCancel, client, key};
@@ -155,13 +154,12 @@ bool World::wait() {
   const size_t index = random_.below(clients_.size());
   const Client& client = clients_[index];
   if (!client.acknowledged) return false;
-  const auto found = checkers_.store.find(client.job);
-  if (found == checkers_.store.end()) return false;  // deleted, or expired
-  const StoredJob& stored = found->second;
+  const SimStore::Job* stored = checkers_.store.find(client.job);
+  if (stored == nullptr) return false;  // deleted, or expired
   const bool resident = machine_.core().resident(client.job);
   // Who looked at the job a moment ago may ask just after its end.
-  const bool gone = is_final(stored.record->state) || stored.stolen;
-  if (!resident && gone && (stored.stolen || stored.record->owner != node_)) return false;
+  const bool gone = is_final(stored->record->state) || stored->stolen;
+  if (!resident && gone && (stored->stolen || stored->record->owner != node_)) return false;
   questions_[++waiters_] = {Asked::kWait, index, client.job};
   apply(fmt::format("wait {} {} {} {}", now_, waiters_, key_text(client.job),
                     now_ + static_cast<TimeMs>(random_.below(60'000))));
@@ -335,26 +333,27 @@ bool World::toggle_full_disk() {
 
 bool World::steal() {
   std::vector<JobKey> live;
-  for (const auto& [key, job] : checkers_.store) {
+  for (const auto& [key, job] : checkers_.store.jobs()) {
     if (!is_final(job.record->state) && !job.stolen && machine_.core().resident(key))
       live.push_back(key);
   }
   if (live.empty()) return false;
-  StoredJob& job = checkers_.store.at(live[random_.below(live.size())]);
+  const JobKey key = live[random_.below(live.size())];
   const std::string id = fmt::format("{:016x}", 0xe000000000000000 + ++made_ids_);
-  machine_.execute(fmt::format("steal {} {}", Machine::write_id_text(*job.record), id));
-  job = {machine_.image(id), true};
+  machine_.execute(
+      fmt::format("steal {} {}", Machine::write_id_text(*checkers_.store.find(key)->record), id));
+  checkers_.store.steal(key, machine_.image(id));
   checkers_.allow(id);
   return true;
 }
 
 // A record's frozen digests no longer fit, as if a step had changed under it.
 bool World::tamper() {
-  for (auto& [key, job] : checkers_.store) {
+  for (const auto& [key, job] : checkers_.store.jobs()) {
     if (is_final(job.record->state) || machine_.core().resident(key) || job.stolen) continue;
     const std::string id = fmt::format("{:016x}", 0xf000000000000000 + ++made_ids_);
     machine_.execute(fmt::format("tamper {} {}", Machine::write_id_text(*job.record), id));
-    job.record = machine_.image(id);
+    checkers_.store.replace(key, machine_.image(id));
     checkers_.allow(id);
     return true;
   }
@@ -366,11 +365,9 @@ bool World::tamper() {
 // The oldest job of another boot, or one that was parked for lack of room.
 bool World::adopt() {
   if (adopt_room_ <= 0 || draining_) return false;
-  const StoredJob* oldest = nullptr;
-  for (const auto& [key, job] : checkers_.store) {
-    if (is_final(job.record->state) || job.record->owner == node_ || job.stolen) continue;
-    if (machine_.core().resident(key)) continue;
-    if (oldest == nullptr || job.record->created_at < oldest->record->created_at) oldest = &job;
+  const SimStore::Job* oldest = checkers_.store.first_unclaimed(node_, nullptr);
+  while (oldest != nullptr && machine_.core().resident(oldest->record->key)) {
+    oldest = checkers_.store.first_unclaimed(node_, oldest->record.get());
   }
   if (oldest == nullptr) {
     adopt_room_ = 0;

@@ -7,6 +7,11 @@
 #include "tests/sim/world.h"
 
 namespace millrace::sim {
+namespace {
+
+constexpr int kSweptRecordsMax = 1000;  // more than a world has
+
+}  // namespace
 
 // ---- clients
 
@@ -32,12 +37,19 @@ bool World::upload_told() {
 
 bool World::delete_job() {
   std::vector<JobKey> ended;
-  for (const auto& [key, job] : checkers_.store) {
+  for (const auto& [key, job] : checkers_.store.jobs()) {
     if (is_final(job.record->state) && !machine_.core().resident(key)) ended.push_back(key);
   }
   if (ended.empty()) return false;
+  const JobKey key = ended[random_.below(ended.size())];
+  const SimStore::Job job = *checkers_.store.find(key);
+  if (!checkers_.store.remove(key).ok()) violated("an ended job cannot be deleted");
+  checkers_.job_removed(*job.record, true, now_);
+  if (options_.broken == Broken::kTombstone) checkers_.store.lose_tombstone(key);
   std::vector<Digest> orphans;
-  remove_record(ended[random_.below(ended.size())], true, &orphans);
+  for (const Digest& digest : job.blobs) {
+    if (!names_blob(digest)) orphans.push_back(digest);
+  }
   drop_orphans(std::move(orphans), kNever);
   return true;
 }
@@ -47,20 +59,27 @@ bool World::delete_job() {
 bool World::sweep_records() {
   if (!sweeper_->may_sweep(now_, monotonic_)) return false;
   checkers_.sweep_begins(monotonic_);
-  std::vector<JobKey> expired;
-  for (const auto& [key, job] : checkers_.store) {
-    if (is_final(job.record->state) && job.record->expire_at <= now_) expired.push_back(key);
-  }
+  SimStore& store = checkers_.store;
+  std::vector<std::shared_ptr<const JobRecord>> jobs;
+  std::vector<JobKey> tombstones;
+  for (const auto& [key, job] : store.jobs()) jobs.push_back(job.record);
+  for (const auto& [key, rest] : store.tombstones()) tombstones.push_back(key);
   std::vector<Digest> orphans;
-  for (const JobKey& key : expired) remove_record(key, false, &orphans);
+  const int swept = *store.sweep(now_, kSweptRecordsMax, &orphans);
+  int gone = 0;
+  for (const auto& record : jobs) {
+    if (store.find(record->key) != nullptr) continue;
+    checkers_.job_removed(*record, false, now_);
+    gone++;
+  }
+  for (const JobKey& key : tombstones) {
+    if (store.tombstones().contains(key)) continue;
+    checkers_.tombstone_removed(key, now_);
+    gone++;
+  }
+  if (swept != gone) violated("a sweep counts other records than those that went");
   drop_orphans(std::move(orphans), kNever);
-  return std::erase_if(checkers_.tombstones,
-                       [this](const auto& tombstone) {
-                         if (tombstone.second.expire_at > now_) return false;
-                         checkers_.tombstone_removed(tombstone.first, now_);
-                         return true;
-                       }) > 0 ||
-         !expired.empty();
+  return swept > 0;
 }
 
 bool World::sweep_garbage() {
@@ -73,18 +92,6 @@ bool World::sweep_garbage() {
   }
   drop_orphans(std::move(garbage), now_ - grace_ms_);
   return true;
-}
-
-void World::remove_record(const JobKey& key, bool by_client, std::vector<Digest>* orphans) {
-  const std::shared_ptr<const JobRecord> record = checkers_.store.at(key).record;
-  checkers_.job_removed(key, by_client, now_);
-  checkers_.store.erase(key);
-  if (by_client && record->keyed && options_.broken != Broken::kTombstone) {
-    checkers_.tombstones[key] = {record->salt, record->expire_at};
-  }
-  for (const Digest& digest : named_blobs(*record)) {
-    if (!names_blob(digest)) orphans->push_back(digest);
-  }
 }
 
 // The loop looks; the writer, which may have a batch before it, removes later.
@@ -116,14 +123,6 @@ bool World::remove_blobs() {
     checkers_.disk.erase(blob);
   }
   return true;
-}
-
-bool World::names_blob(const Digest& digest) const {
-  for (const auto& [key, job] : checkers_.store) {
-    const auto named = named_blobs(*job.record);
-    if (std::binary_search(named.begin(), named.end(), digest)) return true;
-  }
-  return false;
 }
 
 // Puts up to here are known to whoever asked for them.

@@ -92,7 +92,7 @@ void World::check_overtaking(const StartStep& start) {
   std::set<JobKey> running;
   for (const auto& [ticket, other] : running_) running.insert(other.start.job.key);
   if (static_cast<int64_t>(running.size()) < resident_max_ / 2) return;
-  for (const auto& [key, job] : checkers_.store) {
+  for (const auto& [key, job] : checkers_.store.jobs()) {
     if (is_final(job.record->state) || job.stolen || job.record->owner != NodeId{}) continue;
     if (!machine_.core().resident(key)) violated("a new job runs before one that waits for room");
   }

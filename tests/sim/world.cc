@@ -33,7 +33,7 @@ void World::boot() {
   checkers_.boot();
   draining_ = false;
   unusable_ = faults_ && !scripted_ && random_.chance(5);
-  adopt_room_ = std::min(resident_max_, checkers_.unfinished());
+  adopt_room_ = std::min(resident_max_, unfinished());
   forced_ = 0;
   grace_ms_ = std::max<DurationMs>(retention_ms_, 600'000);
   sweeper_.emplace(options_.broken == Broken::kGrace ? 0 : grace_ms_, now_, monotonic_);
@@ -48,7 +48,7 @@ void World::boot() {
   const int flags = broken | (thread_isolation_ ? 4 : 0);
   machine_.execute(fmt::format("boot {} {} {} {} {} {} {}{}",
                                hex({reinterpret_cast<const char*>(node_.bytes.data()), 16}),
-                               resident_max_, accepted_max_, checkers_.unfinished(),
+                               resident_max_, accepted_max_, unfinished(),
                                options_.seed * 1000 + boots_, flags, retention_ms_, suspects));
   slots_[0] = slots_[1] = allowed_[0] = allowed_[1] = 0;
   for (int lane = 0; lane < kLanes; lane++) {
@@ -127,7 +127,7 @@ void World::carry_out(const Action& action) {
     check_overtaking(*start);
     running_[start->ticket] = {*start, false};
     if (thread_isolation_) {
-      if (checkers_.store.count(start->job.key) == 0) {
+      if (checkers_.store.find(start->job.key) == nullptr) {
         violated("a step starts that could bring the server down with nobody to blame");
       }
       SlotNote& note = checkers_.slot[{start->job, start->step}];
@@ -190,18 +190,18 @@ void World::answer_submit(const Answer& answer, const Question& question) {
   client.submit = 0;
   std::shared_ptr<const JobRecord> record = answer.view.record;
   if (answer.kind == Kind::kExists) {
-    const auto stored = checkers_.store.find(client.job);
-    if (checkers_.tombstones.contains(client.job)) {
+    const SimStore::Job* stored = checkers_.store.find(client.job);
+    if (checkers_.store.tombstones().contains(client.job)) {
       checkers_.answered_gone(client.job);  // 410
       client.acknowledged = false;
       client.given_up = true;
       return;
     }
-    if (stored == checkers_.store.end()) {
+    if (stored == nullptr) {
       submit(question.client);  // refused, or expired, since: the key is free again
       return;
     }
-    record = stored->second.record;
+    record = stored->record;
   }
   const auto variant_of = [&](const Salt& salt) {
     return variants_.at(hex({reinterpret_cast<const char*>(salt.data()), salt.size()}));
@@ -227,8 +227,8 @@ void World::answer_submit(const Answer& answer, const Question& question) {
       return;
     }
     case Kind::kRefused: {
-      const auto stored = checkers_.store.find(client.job);
-      if (stored != checkers_.store.end() && stored->second.record->salt == client.salt) {
+      const SimStore::Job* stored = checkers_.store.find(client.job);
+      if (stored != nullptr && stored->record->salt == client.salt) {
         violated("a refused submission was kept");
       }
       client.given_up = client.key.empty() || random_.chance(50);
@@ -275,7 +275,7 @@ void World::live() {
   faults_ = false;
   full_disk_ = false;
   if (draining_ || unusable_ || random_.chance(30)) crash(false, false);
-  for (const auto& [key, job] : checkers_.store) {
+  for (const auto& [key, job] : checkers_.store.jobs()) {
     if (job.stolen) {
       crash(false, false);
       break;
@@ -304,9 +304,9 @@ void World::check_rest() {
   const CoreStats& stats = machine_.core().stats();
   if (!questions_.empty()) violated("I8: somebody still waits for an answer");
   if (!machine_.core().idle()) violated("I8: at rest, and not idle");
-  if (stats.accepted != checkers_.unfinished()) {
+  if (stats.accepted != unfinished()) {
     violated(fmt::format("the core counts {} unfinished jobs, the store has {}", stats.accepted,
-                         checkers_.unfinished()));
+                         unfinished()));
   }
   if (stats.ready[0] + stats.ready[1] + stats.running[0] + stats.running[1] != 0) {
     violated("I8: steps are ready or running at rest");
@@ -358,10 +358,10 @@ int World::run_scripted(const std::vector<int>& crash_after, bool disk_first,
     apply(fmt::format("tick {}", now_));
   }
   check_rest();
-  for (const auto& [key, job] : checkers_.store) {
+  for (const auto& [key, job] : checkers_.store.jobs()) {
     if (job.record->state != JobState::kSucceeded) violated("the canonical job did not succeed");
   }
-  if (checkers_.store.size() != 1) violated("there is not exactly one job");
+  if (checkers_.store.jobs().size() != 1) violated("there is not exactly one job");
   replay();
   return static_cast<int>(events_);
 }

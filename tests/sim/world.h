@@ -130,9 +130,9 @@ class World {
   bool sweep_records();
   bool sweep_garbage();
   bool remove_blobs();
-  void remove_record(const JobKey& key, bool by_client, std::vector<Digest>* orphans);
   void drop_orphans(std::vector<Digest> digests, TimeMs put_before);
-  bool names_blob(const Digest& digest) const;
+  bool names_blob(const Digest& digest) { return *checkers_.store.names_blob(digest); }
+  int64_t unfinished() { return *checkers_.store.count_unfinished(); }
   uint64_t settled() const;
   bool steal();
   bool tamper();

@@ -13,6 +13,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "engine/base/signals.h"
+
 namespace millrace::testing {
 namespace {
 
@@ -158,7 +160,7 @@ std::string drain(int fd, pid_t child, int timeout_s, std::string* how) {
     pollfd waiting = {fd, POLLIN, 0};
     if (poll(&waiting, 1, timeout_s * 1000) <= 0) {
       *how = "timeout";
-      kill(child, SIGKILL);
+      signal_process(child, SIGKILL);
       break;
     }
     const ssize_t count = read(fd, chunk, sizeof chunk);

@@ -115,7 +115,21 @@ TEST_F(MongoOpen, ARecordThatCannotBeReadIsReportedAndHindersNobody) {
   ASSERT_EQ(page->unreadable.size(), 1u);
   EXPECT_EQ(page->unreadable[0].status.number(), errors::kStoreCorrupt);
   EXPECT_NE(page->unreadable[0].status.message().find(id), std::string::npos);
-  EXPECT_EQ(store_->read(page->unreadable[0].key).status().number(), errors::kStoreCorrupt);
+  const JobKey damaged = page->unreadable[0].key;
+  EXPECT_EQ(store_->read(damaged).status().number(), errors::kStoreCorrupt);
+  const auto listed = store_->list({}, "", 10);
+  ASSERT_TRUE(listed.ok()) << listed.status().message();
+  EXPECT_EQ(listed->jobs.size(), 1u);
+  ASSERT_EQ(listed->damaged.size(), 1u);
+  EXPECT_EQ(listed->damaged[0].key, damaged);
+  for (const size_t told : {1u, 0u}) {  // each once a process
+    NodeId next;
+    next.bytes[0] = static_cast<uint8_t>(20 + told);
+    EXPECT_EQ(store_->claim(next, {}, 1)->size(), 1u);
+    EXPECT_EQ(store_->take_damaged().size(), told);
+  }
+  EXPECT_TRUE(store_->remove(damaged).ok());
+  EXPECT_FALSE(store_->read(damaged)->has_value());
 }
 
 }  // namespace

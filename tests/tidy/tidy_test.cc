@@ -216,6 +216,21 @@ TEST(Tidy, NoPathOfOneMachine) {
                  "a path that only one machine has");
 }
 
+// A kill() of nobody's pid (0, -1) is a signal to everybody. Methods of that name take nothing.
+TEST(Tidy, OnlyOneFunctionSendsSignals) {
+  static const std::regex kKill(R"((^|[^\w.>:])(::)?kill(pg)?\([^)])");
+  const std::set<std::string> guarded = {"engine/base/signals.h",
+                                         "tests/process/disk_shim/disk_shim.c"};  // C, by itself
+  for (const SourceFile& file : tree()) {
+    if (!file.is_code() || guarded.count(file.path)) continue;
+    const std::string text = without_comments_and_literals(file.text);
+    for (std::sregex_iterator it(text.begin(), text.end(), kKill), end; it != end; ++it) {
+      ADD_FAILURE() << file.path << ":" << line_of(text, static_cast<size_t>(it->position()))
+                    << ": kill(); signal_process() of engine/base/signals.h checks the pid";
+    }
+  }
+}
+
 struct ErrorLine {
   int number = 0;
   std::string title;

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "engine/base/signals.h"
 #include "tests/worker/worker_fixture.h"
 
 extern char** environ;
@@ -60,14 +61,14 @@ class Slots : public testing::Test {
     std::string words[4] = {"/proc/self/exe", "run-inside", file_, how};
     char* arguments[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(),
                          nullptr};
-    pid_t pid = 0;
+    pid_t pid = -1;
     EXPECT_EQ(posix_spawn(&pid, arguments[0], &actions, nullptr, arguments, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     close(said[1]);
     char line[64];
     if (signal != 0) {
       EXPECT_GT(read(said[0], line, sizeof line), 0);
-      kill(pid, signal);
+      signal_process(pid, signal);
     }
     EXPECT_EQ(waitpid(pid, &status_, 0), pid);
     close(said[0]);

@@ -37,6 +37,39 @@ TEST(Thread, OverdueStepsAreReportedAndStoppedOnesEnd) {
   EXPECT_EQ(t.run(t.fault("ok")).kind, Kind::kSucceeded);
 }
 
+// Regression: what waited for a free thread waited on, whenever its time was over.
+TEST(Thread, CallsThatWaitForAThreadEndAtTheirFixedEnd) {
+  WorkerFixture t(WorkerFixture::faulty(), true);
+  const Ticket running = t.start(t.fault("sleep", 3'600'000));
+  std::vector<Ticket> behind;
+  for (int i = 0; i < 4; i++) {  // more than the thread is handed at once
+    StepCall call = t.fault("ok");
+    call.until_us = monotonic_us() + 100'000;
+    behind.push_back(t.start(std::move(call)));
+  }
+  for (const Ticket ticket : behind) {
+    const StepOutcome end = t.wait(ticket);
+    EXPECT_EQ(end.kind, Kind::kTimeout);
+    EXPECT_NE(end.message.find("its deadline or its job's timeout"), std::string::npos)
+        << end.message;
+  }
+  EXPECT_EQ(t.ended.count(running), 0u);
+  t.workers->stop(running);
+  EXPECT_EQ(t.wait(running).kind, Kind::kStopped);
+  EXPECT_EQ(t.run(t.fault("ok")).kind, Kind::kSucceeded);
+}
+
+// Regression: a call that overstayed its time kept the only thread, and nothing ran any more.
+TEST(Thread, WhatDoesNotEndGivesItsPlaceAway) {
+  WorkerFixture t(WorkerFixture::faulty(), true);
+  for (int i = 0; i < 3; i++) {
+    StepCall call = t.fault("hang");
+    call.timeout_ms = 50;
+    EXPECT_EQ(t.run(std::move(call)).kind, Kind::kTimeout);
+    EXPECT_EQ(t.run(t.fault("ok")).kind, Kind::kSucceeded);
+  }
+}
+
 TEST(Thread, ManyCallsAllEnd) {
   WorkerFixture t(WorkerFixture::real(), true);
   std::vector<Ticket> tickets;

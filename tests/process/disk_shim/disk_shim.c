@@ -60,6 +60,12 @@ static void wait_for_the_end(void) {
   for (;;) pause();
 }
 
+/* As engine/base/signals.h: never to a whole group, nor to every process. */
+static int signal_process(pid_t pid, int number) {
+  if (pid <= 1) abort();
+  return kill(pid, number);
+}
+
 /* A point before (behind = 0) or behind a call. Nonzero: the call is to fail with this errno. */
 static int point(int kind, int behind) {
   if (control == NULL) return 0;
@@ -78,7 +84,7 @@ static int point(int kind, int behind) {
   if (left < 0) wait_for_the_end(); /* another process is ending it */
   control->fatal = kind + (behind ? DISK_KINDS : 0);
   __atomic_store_n(&control->dead, 1, __ATOMIC_SEQ_CST);
-  kill(control->server, SIGKILL);
+  signal_process(control->server, SIGKILL);
   wait_for_the_end();
   return 0;
 }
@@ -133,7 +139,7 @@ static void note_entry(uint32_t op, uint64_t file, uint64_t offset, const char* 
   for (int32_t holder = 0; !__atomic_compare_exchange_n(&control->lock, &holder, self, 0,
                                                         __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);) {
     /* A worker may have been killed with the lock; its entry was not counted yet. */
-    if (holder != self && kill(holder, 0) != 0 && errno == ESRCH) {
+    if (holder != self && signal_process(holder, 0) != 0 && errno == ESRCH) {
       __atomic_compare_exchange_n(&control->lock, &holder, 0, 0, __ATOMIC_SEQ_CST,
                                   __ATOMIC_SEQ_CST);
     }
