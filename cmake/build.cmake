@@ -83,21 +83,30 @@ function(millrace_plugin name)
   set_property(GLOBAL APPEND PROPERTY MILLRACE_PLUGINS step_${name})
 endfunction()
 
-# millrace_tests(NAME libraries…): one GoogleTest program of all *_test.cc in this folder; each test is known to ctest.
-# Suites whose name ends in "Long" carry the label `long`: only `./run test --long` runs them. The tests are listed when
-# ctest starts and not after each link, so that building runs nothing.
-include(GoogleTest)
-function(millrace_tests name)
+# millrace_test_program(NAME libraries…): one GoogleTest program of all *_test.cc in this folder.
+function(millrace_test_program name)
   file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
-  if(NOT sources)
-    message(WARNING "${name} has no source yet; it is left out")
-    return()
-  endif()
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE millrace_flags ${ARGN} GTest::gtest GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_definitions(${name} PRIVATE MILLRACE_SOURCE="${CMAKE_SOURCE_DIR}" MILLRACE_BUILD="${CMAKE_BINARY_DIR}")
   target_precompile_headers(${name} REUSE_FROM precompiled_test)
+endfunction()
+
+# millrace_tests_together(NAME libraries…): the same, and ctest runs the program once with all its tests, since they share
+# something that takes long to start.
+function(millrace_tests_together name)
+  millrace_test_program(${name} ${ARGN})
+  add_test(NAME ${name} COMMAND ${name} --gtest_filter=-*Long.*)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
+endfunction()
+
+# millrace_tests(NAME libraries…): a test program of which each test is known to ctest.
+# Suites whose name ends in "Long" carry the label `long`: only `./run test --long` runs them. The tests are listed when
+# ctest starts and not after each link, so that building runs nothing.
+include(GoogleTest)
+function(millrace_tests name)
+  millrace_test_program(${name} ${ARGN})
   set(seconds 300)
   if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")  # three to ten times slower
     set(seconds 1800)

@@ -73,6 +73,14 @@ constexpr int64_t kRetryLoadMs = 1000;    // before a blob that could not be rea
 constexpr size_t kCommitBytesMax = 4 << 20;
 constexpr int kCommitRecordsMax = 512;
 
+// A shared store
+constexpr size_t kMongoCommandBytesMax = 8 << 20;  // records in one command; a server takes 16 MiB
+constexpr int64_t kStoreBackoffMsMin = 20;         // between two tries of a write in doubt
+constexpr int64_t kStoreBackoffMsMax = 1000;
+constexpr int kNodesMax = 4096;           // leases that are read, and owners that are looked for
+constexpr int kVerbsPageMax = 500;        // pending verbs that are looked at in one go
+constexpr size_t kWatchedPageMax = 1000;  // jobs of other nodes that one query asks for
+
 // Hand-overs between threads
 constexpr size_t kWriterWorkMax = 4096;
 constexpr size_t kRemovalsMax = 1024;  // of jobs on request, each two pieces of the writer's work
@@ -98,6 +106,7 @@ constexpr size_t kListBytesMax = 4 << 20;  // of the stored records of a page; o
 
 static_assert(kInlineJsonBytesMax < kRecordBytesMax);
 static_assert(kRecordBytesMax < kCommitBytesMax);
+static_assert(kRecordBytesMax < kMongoCommandBytesMax);
 static_assert(2 * kRecordBytesMax < kListBytesMax);
 static_assert(kInlineBlobBytesMax < kFrameBytesMax);
 static_assert(kSpoolPieceBytes <= kSpoolBytes);

@@ -3,17 +3,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
 #include "engine/store/codec.h"
+#include "engine/store/list_cursor.h"
 
 namespace millrace {
 namespace {
-
-constexpr size_t kCursorBytes = 1 + 8 + 16;
-constexpr char kCursorVersion = 1;
 
 // The record of the job that a read stands at. Its own checksum cannot say that it is another's.
 Result<JobRecord> decode_row(const JobKey& key, std::string_view bytes) {
@@ -71,27 +68,6 @@ std::string list_sql(const JobFilter& filter) {
 
 }  // namespace
 
-std::string cursor_text(const ListCursor& cursor) {
-  std::string raw(1, kCursorVersion);
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    raw += static_cast<char>(static_cast<uint64_t>(cursor.created_at) >> shift);
-  }
-  raw.append(reinterpret_cast<const char*>(cursor.key.bytes.data()), cursor.key.bytes.size());
-  return to_hex(raw);
-}
-
-std::optional<ListCursor> parse_cursor(std::string_view text) {
-  if (text.size() != 2 * kCursorBytes) return std::nullopt;
-  const auto raw = from_hex(text);
-  if (!raw || (*raw)[0] != kCursorVersion) return std::nullopt;
-  ListCursor cursor;
-  uint64_t created_at = 0;
-  for (int i = 1; i <= 8; i++) created_at = created_at << 8 | static_cast<uint8_t>((*raw)[i]);
-  cursor.created_at = static_cast<TimeMs>(created_at);
-  std::memcpy(cursor.key.bytes.data(), raw->data() + 9, cursor.key.bytes.size());
-  return cursor;
-}
-
 Status SqliteReads::prepare(SqliteConnection* connection) {
   connection_ = connection;
   const struct {
@@ -143,18 +119,9 @@ Result<std::optional<StoredJob>> SqliteReads::read(const JobKey& key, bool* unre
 
 Result<JobPage> SqliteReads::list(const JobFilter& filter, const std::string& cursor, int limit) {
   CHECK(limit > 0);
-  ListCursor from{kNever, {}};
-  from.key.bytes.fill(0xff);
-  if (!cursor.empty()) {
-    const auto parsed = parse_cursor(cursor);
-    if (!parsed) {
-      return Status::invalid(errors::kQueryInvalid,
-                             fmt::format("the cursor '{}' is not one of ours; pass `next` of the "
-                                         "page before, or none",
-                                         cursor.substr(0, 64)));
-    }
-    from = *parsed;
-  }
+  const auto start = list_start(cursor);
+  if (!start.ok()) return start.status();
+  const ListCursor& from = *start;
   const std::string sql = list_sql(filter);
   Statement statement;
   int code = statement.prepare(*connection_, sql);

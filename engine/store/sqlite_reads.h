@@ -46,12 +46,4 @@ class SqliteReads {
   Statement job_, tombstone_, claim_, definition_, blob_, blobs_, blob_jobs_;
 };
 
-// Where a page of a list ends: everything after it has a smaller (created_at, key).
-struct ListCursor {
-  TimeMs created_at = 0;
-  JobKey key;
-};
-std::string cursor_text(const ListCursor& cursor);              // [any]
-std::optional<ListCursor> parse_cursor(std::string_view text);  // [any]
-
 }  // namespace millrace

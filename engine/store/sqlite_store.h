@@ -128,9 +128,6 @@ class SqliteStore final : public Store {
       add_tombstone_, expired_, drop_tombstones_, add_definition_;
 };
 
-// Says why and ends the process with exit code 5, to resume from the disk or be mended. [any]
-[[noreturn]] void end_on_failed_store(const Status& status);
-
 // Opens or creates the store, takes its lock, replays and empties its log. [main]
 // E120: cannot create or open it, or its file system is remote; E121: another process holds it;
 // E122: a newer version wrote it; E123: no space; E125: it is damaged, or no store of ours.

@@ -88,4 +88,7 @@ class Store {
   virtual Result<bool> names_blob(const Digest& digest) = 0;
 };
 
+// Says why and ends the process with exit code 5, to resume from the store or be mended. [any]
+[[noreturn]] void end_on_failed_store(const Status& status);
+
 }  // namespace millrace

@@ -1,0 +1,253 @@
+#include "engine/store/mongo_store.h"
+
+#include <fmt/core.h>
+
+#include <set>
+
+#include "engine/base/errors.h"
+#include "engine/base/limits.h"
+#include "engine/base/log.h"
+#include "engine/store/mongo_document.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kCountShare = 100;  // of the time, at most one part goes into counting
+constexpr int kRemoveTries = 3;
+
+struct Index {
+  const char* collection;
+  const char* name;
+  std::vector<std::pair<const char*, int32_t>> keys;
+  const char* present;  // only documents with this field
+};
+
+const std::vector<Index>& indexes() {
+  static const std::vector<Index> all = {
+      {"jobs", "owner", {{"owner", 1}, {"created_at", 1}, {"_id", 1}}, "owner"},
+      {"jobs", "group", {{"group", 1}, {"created_at", -1}, {"_id", -1}}, "group"},
+      {"jobs", "created", {{"created_at", -1}, {"_id", -1}, {"pipeline", 1}}, "created_at"},
+      {"jobs", "labels", {{"labels", 1}, {"created_at", -1}, {"_id", -1}}, "labels"},
+      {"jobs", "refs", {{"refs", 1}}, "refs"},
+      {"jobs", "expire", {{"expire_at", 1}}, "expire_at"},
+      {"verbs", "job", {{"job", 1}}, "job"},
+  };
+  return all;
+}
+
+Status write_errors(const bson_t* reply) {
+  Status status;
+  each_write_error(reply, [&](size_t, int64_t code, std::string_view message) {
+    if (code == kMongoDuplicateKey || !status.ok()) return;
+    const int number = code == kMongoOutOfDiskSpace ? errors::kNoSpace : errors::kStoreFailed;
+    status = Status::unavailable(number, std::string(message));
+  });
+  return status;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MongoStore>> open_mongo_store(const MongoOptions& options) {
+  std::unique_ptr<MongoStore> store(new MongoStore(options));
+  RETURN_IF_ERROR(store->open());
+  return store;
+}
+
+Status MongoStore::open() {
+  auto client = MongoClient::open(options_);
+  if (!client.ok()) return client.status();
+  client_ = *std::move(client);
+  Status status = check_format();
+  if (status.ok()) status = make_indexes();
+  if (status.number() == errors::kStoreFailed) {
+    return Status::unavailable(errors::kStoreOpen,
+                               fmt::format("the store cannot be opened: {}", status.message()));
+  }
+  return status;
+}
+
+Status MongoStore::check_format() {
+  std::optional<int64_t> version;
+  bool found = false;
+  const auto look = [&] {
+    BsonDoc filter, options;
+    filter.text("_id", "format");
+    return client_->find("meta", filter, options.small("limit", 1), ReadLevel::kConfirmed,
+                         [&](const bson_t* document) -> Status {
+                           found = true;
+                           version = bson_number(document, "version");
+                           return {};
+                         });
+  };
+  RETURN_IF_ERROR(look());
+  if (!found) {
+    const auto used = any_job(BsonDoc(), nullptr);
+    if (!used.ok()) return used.status();
+    if (*used) {
+      return Status::corrupt(
+          errors::kStoreCorrupt,
+          fmt::format("{} has a collection `jobs`, but is no store of millrace (its document "
+                      "`format` in `meta` is missing); give the server another database",
+                      name()));
+    }
+    BsonDoc format;
+    format.text("_id", "format").number("version", kMongoFormat);
+    RETURN_IF_ERROR(insert_absent("meta", BsonArray().add(format)));
+    RETURN_IF_ERROR(look());  // another node may have been quicker, with another version
+  }
+  if (!version || *version < 1) {
+    return Status::corrupt(errors::kStoreCorrupt,
+                           fmt::format("the document `format` of {} is damaged; restore the "
+                                       "database from a backup",
+                                       name()));
+  }
+  if (*version > kMongoFormat) {
+    return Status::unavailable(
+        errors::kStoreVersion,
+        fmt::format("the store {} has version {}, this program knows up to {}; start the version "
+                    "that wrote it, or a newer one",
+                    name(), *version, kMongoFormat));
+  }
+  return {};
+}
+
+Status MongoStore::make_indexes() {
+  for (const char* collection : {"jobs", "verbs"}) {
+    BsonArray all;
+    for (const Index& index : indexes()) {
+      if (std::string_view(index.collection) != collection) continue;
+      BsonDoc keys, exists, present, spec;
+      for (const auto& [field, direction] : index.keys) keys.small(field, direction);
+      present.doc(index.present, exists.flag("$exists", true));
+      all.add(
+          spec.doc("key", keys).text("name", index.name).doc("partialFilterExpression", present));
+    }
+    BsonDoc command;
+    command.text("createIndexes", collection).array("indexes", all);
+    const auto reply = client_->write(std::move(command));
+    if (!reply.ok()) return reply.status();
+  }
+  return {};
+}
+
+// ---- small writes
+
+Status MongoStore::insert_absent(const char* collection, const BsonArray& documents) {
+  BsonDoc command;
+  command.text("insert", collection).flag("ordered", false).array("documents", documents);
+  const auto reply = client_->write(std::move(command));
+  return reply.ok() ? write_errors(reply->get()) : reply.status();
+}
+
+Status MongoStore::delete_ids(const char* collection, const BsonArray& ids, const BsonDoc& also) {
+  BsonDoc among, filter, one, command;
+  filter.doc("_id", among.array("$in", ids)).all(also);
+  one.doc("q", filter).small("limit", 0);
+  command.text("delete", collection).array("deletes", BsonArray().add(one));
+  const auto reply = client_->write(std::move(command));
+  return reply.ok() ? write_errors(reply->get()) : reply.status();
+}
+
+Status MongoStore::put_definition(const Digest& digest, const std::string& source) {
+  ON_THREAD(kWriter);
+  BsonDoc document;
+  document.text("_id", digest.text()).text("source", source);
+  return insert_absent("definitions", BsonArray().add(document));
+}
+
+// ---- removal
+
+Result<int> MongoStore::sweep(TimeMs now, int max, std::vector<Digest>* orphans) {
+  ON_THREAD(kWriter);
+  CHECK(max > 0);
+  BsonDoc due, filter, fields, options, sort;
+  filter.doc("expire_at", due.number("$lte", now));
+  options.doc("sort", sort.small("expire_at", 1)).number("limit", max);
+  options.doc("projection", fields.small("refs", 1)).text("hint", "expire");
+  BsonArray ids;
+  std::set<Digest> dropped;
+  RETURN_IF_ERROR(client_->find("jobs", filter, options, ReadLevel::kMajority,
+                                [&](const bson_t* document) -> Status {
+                                  ids.text(bson_text(document, "_id").value_or(""));
+                                  each_ref(document, [&](const Digest& d) { dropped.insert(d); });
+                                  return {};
+                                }));
+  if (ids.empty()) return 0;
+  BsonDoc among, chosen, one, command;
+  chosen.doc("_id", among.array("$in", ids)).all(filter);
+  one.doc("q", chosen).small("limit", 0);
+  command.text("delete", "jobs").array("deletes", BsonArray().add(one));
+  const auto reply = client_->write(std::move(command));
+  if (!reply.ok()) return reply.status();
+  RETURN_IF_ERROR(write_errors(reply->get()));
+  for (const Digest& digest : dropped) {
+    if (orphans == nullptr) break;
+    const auto named = names_blob(digest);
+    // Not asked again: blobs that nobody names are found by their age as well.
+    if (!named.ok()) break;
+    if (!*named) orphans->push_back(digest);
+  }
+  return static_cast<int>(bson_number(reply->get(), "n").value_or(0));
+}
+
+Status MongoStore::remove(const JobKey& key) {
+  ON_THREAD(kWriter);
+  for (int tries = 0; tries < kRemoveTries; tries++) {
+    const auto job = read_at(key, ReadLevel::kConfirmed);
+    // Whether a damaged job was keyed nobody knows, so its key is free again, ended or not.
+    const int number = job.ok() ? 0 : job.status().number();
+    if (number == errors::kStoreCorrupt || number == errors::kStoreVersion) {
+      return delete_ids("jobs", BsonArray().text(key.text()), BsonDoc());
+    }
+    if (!job.ok()) return job.status();
+    if (!job->has_value() || (*job)->tombstone) {
+      return Status::not_found(errors::kJobUnknown, "there is no such job");
+    }
+    const JobRecord& record = (*job)->record;
+    if (!is_final(record.state)) {
+      return Status::conflict(errors::kVerbForbidden,
+                              "the job has not ended; cancel it before it is removed");
+    }
+    BsonDoc expected, one, command;
+    expected.text("_id", key.text()).number("rev", static_cast<int64_t>(record.rev));
+    one.doc("q", expected);
+    if (record.keyed) {
+      one.doc("u", tombstone_document(record, &encoder_));
+      command.text("update", "jobs").array("updates", BsonArray().add(one));
+    } else {
+      command.text("delete", "jobs").array("deletes", BsonArray().add(one.small("limit", 1)));
+    }
+    const auto reply = client_->write(std::move(command));
+    if (!reply.ok()) return reply.status();
+    RETURN_IF_ERROR(write_errors(reply->get()));
+    if (bson_number(reply->get(), "n").value_or(0) == 1) return {};
+  }
+  return Status::unavailable(errors::kStoreFailed, "others remove the same job; try again");
+}
+
+// ---- counting
+
+Result<int64_t> MongoStore::count_unfinished() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (counted_ >= 0 && monotonic_us() < counted_until_us_) {
+      return std::max<int64_t>(counted_ + unfinished_since_.load(std::memory_order_relaxed), 0);
+    }
+  }
+  const int64_t begin_us = monotonic_us();
+  unfinished_since_.store(0, std::memory_order_relaxed);
+  BsonDoc query, command;
+  command.text("count", "jobs").doc("query", query.text("group", "live")).text("hint", "group");
+  const auto reply = client_->read(command, ReadLevel::kMajority);
+  if (!reply.ok()) return reply.status();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counted_ = bson_number(reply->get(), "n").value_or(0);
+  const int64_t now_us = monotonic_us();
+  if (options_.count_every_ms > 0) {
+    counted_until_us_ =
+        now_us + std::max(options_.count_every_ms * 1000, kCountShare * (now_us - begin_us));
+  }
+  return counted_;
+}
+
+}  // namespace millrace
