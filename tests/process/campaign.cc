@@ -204,7 +204,7 @@ void Campaign::settle_and_compare() {
   }
   EXPECT_LT(now_seconds() - start, kSettleSeconds);
   compare_effects(jobs);
-  EXPECT_EQ(server.stop(), 0);
+  EXPECT_EQ(server.stop(), 0) << file_text(server.log());
   compare_blobs();
 }
 

@@ -87,7 +87,7 @@ TEST_F(S3Process, KilledAndStartedAgainLosesNothing) {
   EXPECT_EQ(server.stop(), 0);
   EXPECT_EQ(file_text(server.log()).find("millrace-test-secret"), std::string::npos);
   std::string said;
-  EXPECT_EQ(run_program(verb({"doctor"}), &said), 0) << said;
+  EXPECT_EQ(run_program(verb({"doctor"}), &said), kDoctorContent) << said;
   EXPECT_NE(said.find("ok    blobs s3://"), std::string::npos) << said;
   EXPECT_NE(said.find("ok    stores.default s3://"), std::string::npos) << said;
   EXPECT_EQ(run_program(verb({"export", directory_ + "/copy"}), &said), 0) << said;
