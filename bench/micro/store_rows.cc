@@ -196,7 +196,7 @@ void codec() {
       uint32_t sums = 0;
       for (int i = 0; i < kRounds / 20; i++) sums = checksum(text, sums);
       CHECK(sums != 1);
-      return static_cast<double>(monotonic_us() - from) / (kRounds / 20);
+      return static_cast<double>(monotonic_us() - from) / (kRounds / 20.0);
     };
     fmt::print("checksum: {} bytes, {:.3f} us; by table {:.3f} us\n", text.size(), time_us(crc32c),
                time_us(crc32c_by_table));
