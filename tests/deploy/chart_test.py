@@ -394,6 +394,7 @@ class Chart(unittest.TestCase):
             "steps",
             "store",
             "blobs",
+            "blobs.cache",
             "drain",
             "auth.token",
             "auth.mode",
