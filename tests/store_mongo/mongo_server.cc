@@ -11,6 +11,7 @@
 #include <cstdlib>
 
 #include "engine/base/check.h"
+#include "engine/base/signals.h"
 #include "engine/base/time.h"
 
 namespace millrace {
@@ -81,7 +82,7 @@ bool MongoServer::wait_until_it_listens(int fd) {
 
 void MongoServer::kill() {
   if (pid_ <= 1) return;
-  ::kill(pid_, SIGKILL);
+  signal_process(pid_, SIGKILL);
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
   pid_ = -1;
