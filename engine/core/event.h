@@ -198,9 +198,9 @@ struct Shed {
   int64_t jobs = 0;
 };
 
-using Event = std::variant<Submit, Adopt, StepDone, BytesDurable, WriteDone, Cancel, Wait, Unwait,
-                           Capacity, Unreadable, Tick, Drain, Lease, ApplyVerb, VerbGone,
-                           Unclaimed, Shed>;
+using Event =
+    std::variant<Submit, Adopt, StepDone, BytesDurable, WriteDone, Cancel, Wait, Unwait, Capacity,
+                 Unreadable, Tick, Drain, Lease, ApplyVerb, VerbGone, Unclaimed, Shed>;
 
 // A step that may have brought the server down. Only steps that run inside the server can
 // (workers.isolation: thread), and only they are noted: in a slot that survives the process, by the
