@@ -24,7 +24,9 @@ const std::vector<ConfigKey>& config_keys() {
       {"pipelines.writable", K::kBool, "false",
        "Whether PUT may change pipelines (not in this version)."},
       {"steps", K::kText, "", "Directory of step plugins; default: steps, next to the program."},
-      {"store", K::kText, "sqlite:", "Where jobs are durable: sqlite: (in data) or sqlite:PATH."},
+      {"store", K::kText, "sqlite:",
+       "Where jobs are durable: sqlite: (in data), sqlite:PATH, or mongodb://…/DATABASE, which "
+       "several replicas share."},
       {"blobs", K::kText, "file:",
        "Where bytes are durable: file: (in data), file:DIR or "
        "s3://BUCKET/PREFIX?endpoint=URL&region=R."},

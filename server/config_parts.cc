@@ -19,6 +19,8 @@
 namespace millrace {
 namespace {
 
+constexpr DurationMs kLeaseMsMin = 1'000;  // else a slow answer of the database ends the replica
+
 Status bad(std::string_view key, std::string_view text, std::string_view want) {
   return Status::invalid(errors::kConfigInvalid,
                          fmt::format("{}: '{}' is not {}", key, text, want));
@@ -198,9 +200,15 @@ Status ConfigBuilder::set_text(std::string_view key, const std::string& text) {
     if (!text.empty() && !is_http_url(text)) return bad(key, text, "an absolute http or https URL");
     config_->public_url = without_last_slash(text);
   } else if (key == "store") {
-    if (text.starts_with("mongodb:") || text.starts_with("mongodb+srv:"))
-      return later(key, "mongodb://…");
-    if (!text.starts_with("sqlite:")) return bad(key, text, "sqlite: or sqlite:PATH");
+    // It may hold a password: never shown.
+    if (text.starts_with("mongodb")) {
+      const bool whole = text.starts_with("mongodb://") || text.starts_with("mongodb+srv://");
+      if (!whole) return bad(key, "mongodb…", "mongodb://HOST[:PORT]/DATABASE");
+      config_->store = text;
+      return {};
+    }
+    if (!text.starts_with("sqlite:"))
+      return bad(key, text, "sqlite:, sqlite:PATH or mongodb://…/DATABASE");
     config_->store = text.size() > 7 ? "sqlite:" + absolute_path(text.substr(7)) : text;
   } else if (key == "blobs") {
     if (text.starts_with("s3:")) {
@@ -387,6 +395,17 @@ std::vector<Status> ConfigBuilder::finish() {
         fmt::format("listen: {} is reachable from other machines; set auth.token (env:NAME or "
                     "file:PATH), or auth.mode: none to let everybody in",
                     c.listen)));
+  }
+  if (c.store.starts_with("mongodb") && c.blobs == "file:") {
+    problems.push_back(Status::invalid(
+        errors::kConfigInvalid,
+        "blobs: replicas that share a store must share their blobs; name a directory that all of "
+        "them see (file:DIR)"));
+  }
+  if (c.store.starts_with("mongodb") && c.lease_ms < kLeaseMsMin) {
+    problems.push_back(
+        Status::invalid(errors::kConfigInvalid,
+                        fmt::format("lease: {} ms is less than {} ms", c.lease_ms, kLeaseMsMin)));
   }
   return problems;
 }

@@ -1,6 +1,7 @@
 #include "server/runtime_setup.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -23,6 +24,9 @@ Result<RuntimeOptions> runtime_options(const Config& config) {
   options.jobs_accepted_max = config.accepted_max;
   options.memory_bytes_max = config.memory_bytes_max;
   options.retention_ms = config.retention_ms;
+  options.lease_ms = config.lease_ms;
+  char host[256] = "";
+  if (::gethostname(host, sizeof host - 1) == 0) options.node_name = host;
   options.workers.steps_directory = config.steps;
   options.workers.cpu = config.workers_cpu;
   options.workers.io = config.workers_io;

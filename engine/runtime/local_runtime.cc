@@ -69,9 +69,11 @@ LocalRuntime::LocalRuntime(const RuntimeOptions& options)
 
 LocalRuntime::~LocalRuntime() {
   if (blobs_) blobs_->stop();
+  if (shared_ != nullptr) shared_->give_up();  // else a write in doubt would be waited out
   // Threads first: their completions refer to this object and are never run from here on.
   blob_threads_.reset();
   reader_.reset();
+  cluster_.keeper.reset();  // which the reader may have been using
   writer_.reset();
   workers_.reset();
   if (running_slots_) running_slots_->end();
@@ -84,8 +86,6 @@ Status LocalRuntime::open_parts() {
                                fmt::format("cannot create the data directory {}: {}", options_.data,
                                            std::strerror(errno)));
   }
-  auto database = store_path(options_.store, options_.data);
-  if (!database.ok()) return database.status();
   auto place = blob_place(options_.blobs, options_.data);
   if (!place.ok()) return place.status();
   // The workers first: the template process must inherit neither the store's lock nor its files.
@@ -104,11 +104,7 @@ Status LocalRuntime::open_parts() {
   if (!workers.ok()) return workers.status();
   workers_ = std::move(*workers);
 
-  RETURN_IF_ERROR(check_not_lost(*database, *place, options_));
-  const SqliteOptions sqlite{.path = *database};
-  auto store = open_sqlite_store(sqlite);
-  if (!store.ok()) return store.status();
-  store_ = std::move(*store);
+  RETURN_IF_ERROR(open_store(*place));
   const std::string slots = options_.data + "/running.slots";
   const LastRun last = RunningSlots::take_last(slots);
   if (running_slots_) {
@@ -117,9 +113,9 @@ Status LocalRuntime::open_parts() {
   } else {
     ::unlink((options_.data + "/suspects").c_str());  // in processes of their own they do no harm
   }
-  written_directories_ = {directory_of(*database)};
   RETURN_IF_ERROR(open_blob_store(*place));
-  auto unfinished = store_->count_unfinished();
+  Result<int64_t> unfinished = int64_t{0};
+  if (shared_ == nullptr) unfinished = store_->count_unfinished();
   if (!unfinished.ok()) return unfinished.status();
 
   CoreOptions core;
@@ -131,6 +127,7 @@ Status LocalRuntime::open_parts() {
   core.write_id_seed = random_seed();
   core.suspects = suspects_.all();
   core.steps_inside = options_.thread_isolation;
+  core.shared = shared_ != nullptr;
   core_ = std::make_unique<Core>(core);
   definitions_ = std::make_unique<Definitions>(workers_->catalogue());
 
@@ -170,6 +167,7 @@ void LocalRuntime::pump() {
   ON_THREAD(kLoop);
   const TimeMs now = wall_clock_ms();
   look_at_clock(now);
+  if (shared_ != nullptr) look_at_lease(now);
   collect_arrivals(now);
   run_timers();
   if (core_->next_deadline() <= now) note(Tick{now});
@@ -177,6 +175,7 @@ void LocalRuntime::pump() {
   apply_events();
   write_dirty();
   workers_->flush();
+  if (shared_ != nullptr && draining_) depart_when_idle();
 }
 
 // The core knows the time from its events, and the wall clock says when one is due. When that was
@@ -239,10 +238,14 @@ void LocalRuntime::carry_out(Action& action) {
     answer(*reply);
   } else if (auto* forget = std::get_if<Forget>(&action)) {
     if (!forget->unfinished && stored_reads_ > 0) ended_meanwhile_.insert(forget->key);
+    if (shared_ != nullptr && stored_reads_ > 0) forgotten_meanwhile_.insert(forget->key);
+    if (forget->unfinished) watch_foreign();  // whoever follows it does so by reading from now on
   } else if (auto* more = std::get_if<AdoptMore>(&action)) {
     adopt_more(more->room);
   } else if (auto* cleared = std::get_if<ClearSuspect>(&action)) {
     suspects_.clear(cleared->job, cleared->step);
+  } else if (auto* done = std::get_if<VerbDone>(&action)) {
+    verb_done(*done);
   }
 }
 
@@ -397,7 +400,20 @@ void LocalRuntime::load_blob(Ticket ticket, size_t port) {
 
 void LocalRuntime::send(Ticket ticket) {
   auto node = loading_.extract(ticket);
-  hand_to_workers(std::move(node.mapped().call));
+  StepCall& call = node.mapped().call;
+  if (may_still_start(call)) {
+    hand_to_workers(std::move(call));
+    return;
+  }
+  StepOutcome outcome;
+  outcome.kind = StepOutcome::Kind::kRequeued;
+  note(StepDone{wall_clock_ms(), ticket, std::move(outcome)});
+}
+
+// The core judged the lease before the blobs were read, which may have taken long.
+bool LocalRuntime::may_still_start(const StepCall& call) const {
+  if (shared_ == nullptr || call.decl->effect == Effect::kPure) return true;
+  return boot_clock_us() < cluster_.keeper->held_until_us();
 }
 
 // The step is over before a worker got it; reads that are still under way find it gone.

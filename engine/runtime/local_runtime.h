@@ -13,6 +13,7 @@
 
 #include "engine/blob/blob_threads.h"
 #include "engine/core/sweeper.h"
+#include "engine/runtime/cluster.h"
 #include "engine/runtime/definitions.h"
 #include "engine/runtime/runtime.h"
 #include "engine/runtime/suspects.h"
@@ -99,6 +100,7 @@ class LocalRuntime final : public Runtime {
   void on_step_result(StepResult result, TimeMs now);
   void count_step(const StepDecl& decl, const StepResult& result);
   void start_step(StartStep& action);
+  bool may_still_start(const StepCall& call) const;
   void load_blob(Ticket ticket, size_t port);
   void send(Ticket ticket);
   void end_loading(Ticket ticket, StepOutcome::Kind kind);
@@ -127,17 +129,43 @@ class LocalRuntime final : public Runtime {
   void find_graph(const Digest& digest, GraphFn done);
   void adopt_more(int64_t room);
   void skip_damaged(const DamagedJob& job);
-  void adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then);
+  // `claimed`: the record was rewritten to this node just now, and must reach the core whatever
+  // else is resident under its key.
+  void adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then,
+             std::vector<Verb> verbs = {}, bool claimed = false);
   struct PendingAdopt {
     Adopt event;
+    bool claimed = false;
     int missing = 0;  // spilled texts not read yet
     std::function<void()> then;
   };
   void read_spilled(const std::shared_ptr<PendingAdopt>& pending, int step, const Digest& digest);
   void hand_over(const std::shared_ptr<PendingAdopt>& pending);
-  void finish_adopt(std::shared_ptr<const JobRecord> record, std::shared_ptr<const Graph> graph,
-                    std::string why, std::function<void()> then);
+  void finish_adopt(const std::shared_ptr<PendingAdopt>& pending,
+                    std::shared_ptr<const Graph> graph, std::string why);
+
+  // this node among the others of a shared store (cluster.cc)
+  Status open_store(const BlobPlace& place);
+  Status open_shared_store();
+  Status join_cluster();
+  void look_at_lease(TimeMs now);
+  void look_at_nodes();
+  void look_at_nodes_now();
+  void on_look(const ClusterLook& look);
+  void claim_from_gone(int64_t room);
+  void forget_gone();
+  void look_at_verbs();
+  void on_verb(const PendingVerb& verb);
+  void adopt_own(const JobId& job, std::function<void(Status)> then);
+  void end_verb_read();
+  void verb_done(const VerbDone& done);
+  void put_verb(WaiterId waiter, const JobId& job, JobReply reply);
+  void watch_foreign();
+  void look_at_foreign();
+  void on_changed(const ChangedJob& change);
+  void depart_when_idle();
   void sweep();
+  void sweep_records(TimeMs now, int64_t every);
   // Blobs that may be garbage, as a look into a bucket found them.
   struct Suspicion {
     std::vector<Digest> digests;
@@ -162,7 +190,10 @@ class LocalRuntime final : public Runtime {
   const std::shared_ptr<Metrics> metrics_;
   const std::shared_ptr<ByteBudget> budget_;
   const NodeId node_ = NodeId::random();
-  std::unique_ptr<SqliteStore> store_;
+  std::unique_ptr<Store> store_;
+  SqliteStore* embedded_ = nullptr;  // store_, when it is this one's alone
+  SharedStore* shared_ = nullptr;    // store_, when other nodes use it too
+  Cluster cluster_;                  // of a shared store; before what its thread uses goes
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<Writer> writer_;
   std::unique_ptr<Reader> reader_;
@@ -209,6 +240,8 @@ class LocalRuntime final : public Runtime {
   // Jobs that ended while a read of the store or an adoption was under way, which may show them
   // unfinished.
   std::unordered_set<JobKey, JobKeyHash> ended_meanwhile_;
+  // Jobs of a shared store that ceased to be resident meanwhile, for whatever reason.
+  std::unordered_set<JobKey, JobKeyHash> forgotten_meanwhile_;
   int stored_reads_ = 0;
 
   bool started_ = false;

@@ -9,8 +9,6 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kSweepBatch = 500;
-constexpr int64_t kSweepEveryMsMax = 60'000;
 constexpr int64_t kSweepEveryMsMin = 1'000;
 constexpr int64_t kSpacePollMs = 1'000;
 constexpr uint64_t kSpaceLeastBytes = 1 << 20;   // less is full
@@ -59,7 +57,9 @@ Status LocalRuntime::start() {
   started_ = true;
   const TimeMs now = wall_clock_ms();
   update_capacity(now);
-  if (core_->stats().accepted > 0) {
+  if (shared_ != nullptr) {
+    RETURN_IF_ERROR(join_cluster());
+  } else if (core_->stats().accepted > 0) {
     adopt_more(options_.jobs_resident_max);
     // A store whose unfinished jobs cannot be read is refused before anybody is told of readiness.
     while (adopting_ && !adopted_up_to_) writer_->wait_and_drain();
@@ -68,13 +68,18 @@ Status LocalRuntime::start() {
   ready_ = true;
   after(kSweepEveryMsMin, [this] { sweep(); });
   // Said at once, and not by the first job that is refused.
-  if (!store_->has_space() || !has_room(kSpaceLeastBytes)) watch_space();
+  if ((embedded_ != nullptr && !embedded_->has_space()) || !has_room(kSpaceLeastBytes))
+    watch_space();
   return {};
 }
 
 // Claims the oldest jobs that are not resident, batch by batch, until there is no room or no such
 // job.
 void LocalRuntime::adopt_more(int64_t room) {
+  if (shared_ != nullptr) {
+    claim_from_gone(room);
+    return;
+  }
   if (adopting_ || room <= 0 || draining_) return;
   adopting_ = true;
   stored_reads_++;
@@ -149,24 +154,29 @@ void LocalRuntime::find_graph(const Digest& digest, GraphFn done) {
 
 // Finds the definition and the spilled texts of a record, then hands it to the core; `then` runs
 // after its Adopt is noted.
-void LocalRuntime::adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then) {
+void LocalRuntime::adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then,
+                         std::vector<Verb> verbs, bool claimed) {
   stored_reads_++;  // until it is handed over: what we hold is as old as a read
-  find_graph(record->definition, [this, record, then = std::move(then)](
-                                     std::shared_ptr<const Graph> graph, std::string why) {
-    finish_adopt(record, std::move(graph), std::move(why), then);
+  auto pending = std::make_shared<PendingAdopt>();
+  pending->event.record = std::move(record);
+  pending->event.verbs = std::move(verbs);
+  pending->claimed = claimed;
+  pending->then = std::move(then);
+  const Digest definition = pending->event.record->definition;
+  find_graph(definition, [this, pending](std::shared_ptr<const Graph> graph, std::string why) {
+    finish_adopt(pending, std::move(graph), std::move(why));
   });
 }
 
-void LocalRuntime::finish_adopt(std::shared_ptr<const JobRecord> record,
-                                std::shared_ptr<const Graph> graph, std::string why,
-                                std::function<void()> then) {
+void LocalRuntime::finish_adopt(const std::shared_ptr<PendingAdopt>& pending,
+                                std::shared_ptr<const Graph> graph, std::string why) {
+  const std::shared_ptr<const JobRecord> record = pending->event.record;
   if (graph == nullptr) {
     log_event(LogLevel::kError, "job.definition_unusable",
               {{"job", record->id().text()}, {"why", why}});
   }
-  auto pending = std::make_shared<PendingAdopt>();
-  pending->event = Adopt{0, record, std::move(graph), std::move(why), {}};
-  pending->then = std::move(then);
+  pending->event.graph = std::move(graph);
+  pending->event.why = std::move(why);
   std::vector<std::pair<int, Digest>> spilled;
   for (size_t i = 0; i < record->steps.size(); i++) {
     if (record->steps[i].spilled) {
@@ -201,7 +211,9 @@ void LocalRuntime::read_spilled(const std::shared_ptr<PendingAdopt>& pending, in
 void LocalRuntime::hand_over(const std::shared_ptr<PendingAdopt>& pending) {
   const JobKey key = pending->event.record->key;
   // Somebody was faster, and the job may even have ended since: this record is stale.
-  if (!core_->resident(key) && !ended_meanwhile_.contains(key)) {
+  const bool stale =
+      core_->resident(key) || ended_meanwhile_.contains(key) || forgotten_meanwhile_.contains(key);
+  if (pending->claimed || !stale) {
     pending->event.now = wall_clock_ms();
     note(std::move(pending->event));
   }
@@ -209,137 +221,7 @@ void LocalRuntime::hand_over(const std::shared_ptr<PendingAdopt>& pending) {
   end_stored_read();
 }
 
-// ---- sweeping
-
-// Removes expired records, then the blobs that only they held, as core/sweeper.h says. Once in each
-// grace it also looks for files that nobody names.
-void LocalRuntime::sweep() {
-  const TimeMs now = wall_clock_ms();
-  const int64_t every = std::clamp(options_.retention_ms / 10, kSweepEveryMsMin, kSweepEveryMsMax);
-  if (!sweeper_->may_sweep(now, monotonic_us() / 1000) || no_space_) {
-    after(every, [this] { sweep(); });
-    return;
-  }
-  // What was too young for the last one, and what nobody ever named, is garbage by the next.
-  const TimeMs before = sweeper_->garbage_before(now);
-  if (monotonic_us() - swept_us_ > (now - before) * 1000) blobs_dirty_ = true;
-  if (blobs_dirty_ && blobs_->remote()) {
-    look_for_garbage(now, every, before);
-  } else {
-    sweep_store(now, every, blobs_dirty_ ? std::optional(before) : std::nullopt,
-                std::make_shared<Suspicion>());
-  }
-}
-
-// A bucket is looked through on a blob thread: the writer, for which all records wait, must not
-// wait for a network.
-void LocalRuntime::look_for_garbage(TimeMs now, int64_t every, TimeMs before) {
-  const bool asked = blob_threads_->run([this, now, every, before]() -> std::function<void()> {
-    auto suspicion = std::make_shared<Suspicion>();
-    const uint64_t rounds = blobs_->sweep_rounds();
-    const auto swept =
-        blobs_->sweep(before, kSweepBatch, [&](const Digest& digest) -> Result<bool> {
-          suspicion->digests.push_back(digest);
-          return true;
-        });
-    if (!swept.ok()) {
-      log_event(LogLevel::kError, "blob.sweep_failed", {{"error", swept.status().message()}});
-    }
-    suspicion->round = swept.ok() && blobs_->sweep_rounds() != rounds;
-    return [this, now, every, suspicion] { sweep_store(now, every, std::nullopt, suspicion); };
-  });
-  if (!asked) after(every, [this] { sweep(); });
-}
-
-// Expired records go; of the blobs in `suspicion`, and of all files before `before`, those are
-// found that no record names.
-void LocalRuntime::sweep_store(TimeMs now, int64_t every, std::optional<TimeMs> before,
-                               std::shared_ptr<Suspicion> suspicion) {
-  on_writer([this, now, every, before, suspicion = std::move(suspicion)] {
-    auto unnamed = std::make_shared<std::vector<Digest>>();
-    const auto removed = store_->sweep(now, kSweepBatch, unnamed.get());
-    size_t garbage = 0;
-    bool round = suspicion->round;
-    // Only looks: what the core holds is the loop's to say.
-    const auto note = [&](const Digest& digest) -> Result<bool> {
-      const auto named = store_->names_blob(digest);
-      if (named.ok() && !*named && (!before || garbage < kSweepBatch)) {
-        unnamed->push_back(digest);
-        garbage++;
-      }
-      return true;
-    };
-    for (const Digest& digest : suspicion->digests) static_cast<void>(note(digest));
-    if (before) {
-      const uint64_t rounds = blobs_->sweep_rounds();
-      const auto swept = blobs_->sweep(*before, kSweepBatch, note);
-      if (!swept.ok()) {
-        log_event(LogLevel::kError, "blob.sweep_failed", {{"error", swept.status().message()}});
-      }
-      round = swept.ok() && blobs_->sweep_rounds() != rounds && garbage < kSweepBatch;
-    }
-    return [this, removed, unnamed, every, round] {
-      if (!removed.ok()) {
-        log_event(LogLevel::kError, "store.sweep_failed", {{"error", removed.status().message()}});
-      } else if (*removed > 0) {
-        log_event(LogLevel::kDebug, "store.swept", {{"records", *removed}});
-      }
-      drop_orphans(*unnamed);
-      if (round) {
-        blobs_dirty_ = false;
-        swept_us_ = monotonic_us();
-      }
-      const bool more = (removed.ok() && *removed >= kSweepBatch) || blobs_dirty_;
-      after(more ? kSweepEveryMsMin : every, [this] { sweep(); });
-    };
-  });
-}
-
-// Removes those of the blobs that no record names any more and nobody wants.
-void LocalRuntime::drop_orphans(std::vector<Digest> orphans) {
-  sweeper_->drop_wanted(&orphans, *core_, monotonic_us() / 1000);
-  if (orphans.empty()) return;
-  // A put that the core has not heard of yet holds its blob as well: what was put since is left.
-  on_writer([this, orphans = std::move(orphans), settled_us = blob_threads_->settled_us(),
-             since = sweeper_->garbage_before(wall_clock_ms())]() mutable -> std::function<void()> {
-    if (blobs_->remote()) {
-      std::erase_if(orphans, [this](const Digest& digest) {
-        const auto named = store_->names_blob(digest);
-        return !named.ok() || *named;
-      });
-      return [this, orphans = std::move(orphans), settled_us, since] {
-        remove_remote(orphans, settled_us, since);
-      };
-    }
-    for (const Digest& digest : orphans) {
-      const Status status = blobs_->remove(
-          digest, [this](const Digest& d) { return store_->names_blob(d); }, settled_us, since);
-      if (!status.ok()) {
-        log_event(LogLevel::kWarning, "blob.remove_failed", {{"error", status.message()}});
-      }
-    }
-    return [] {};
-  });
-}
-
-// On a blob thread, for the writer must not wait for a network. That no record names them was the
-// writer's to say, and stays true: who names a stored blob puts its bytes again (core/sweeper.h),
-// which is since `settled_us`, or still under way.
-void LocalRuntime::remove_remote(std::vector<Digest> orphans, int64_t settled_us, TimeMs since) {
-  const auto unnamed = [](const Digest&) -> Result<bool> { return false; };
-  const bool asked = blob_threads_->run(
-      [this, orphans = std::move(orphans), settled_us, since, unnamed]() -> std::function<void()> {
-        for (const Digest& digest : orphans) {
-          const Status status = blobs_->remove(digest, unnamed, settled_us, since);
-          if (status.ok()) continue;
-          // The next ones would fail as well; a later sweep finds them.
-          log_event(LogLevel::kWarning, "blob.remove_failed", {{"error", status.message()}});
-          break;
-        }
-        return [] {};
-      });
-  if (!asked) log_event(LogLevel::kWarning, "blob.remove_put_off", {});
-}
+// ---- space
 
 // Of each file system that we write to: bytes, and inodes where they are counted.
 bool LocalRuntime::has_room(uint64_t bytes) const {
@@ -366,7 +248,7 @@ void LocalRuntime::poll_space() {
     return;
   }
   on_writer([this] {
-    return [this, room = store_->regain_space()] {
+    return [this, room = embedded_ == nullptr || embedded_->regain_space()] {
       if (!room) {
         after(kSpacePollMs, [this] { poll_space(); });
         return;
@@ -446,7 +328,8 @@ void LocalRuntime::drain() {
 }
 
 bool LocalRuntime::drained() const {
-  return draining_ && events_.empty() && in_flight_.empty() && core_->idle();
+  const bool idle = draining_ && events_.empty() && in_flight_.empty() && core_->idle();
+  return idle && (cluster_.keeper == nullptr || cluster_.departed);
 }
 
 Health LocalRuntime::health() const {
@@ -456,6 +339,12 @@ Health LocalRuntime::health() const {
   if (blobs_failing_) {
     return {false, blobs_->remote() ? "the store of the blobs does not answer; the log says why"
                                     : "the disk refuses to be written; the log says why"};
+  }
+  if (shared_ != nullptr && !shared_->health().available) {
+    return {false, "the store does not answer; the log says why"};
+  }
+  if (shared_ != nullptr && cluster_.told_until_us == 0) {
+    return {false, "the lease of this replica is over: the store did not take its renewal"};
   }
   if (workers_->stuck()) return {false, "no worker process can be started"};
   return {true, ""};

@@ -15,8 +15,9 @@ Result<std::string> local_path(const std::string& url, std::string_view scheme,
   if (!url.starts_with(scheme)) {
     return Status::invalid(
         errors::kStoreOpen,
-        fmt::format("'{}' is not supported by this version; use '{}' or '{}PATH'", url, scheme,
-                    scheme));
+        fmt::format("this works with '{}' or '{}PATH' alone, and the configuration names something "
+                    "else",
+                    scheme, scheme));
   }
   const std::string path = url.substr(scheme.size());
   return path.empty() ? fmt::format("{}/{}", data, name) : path;

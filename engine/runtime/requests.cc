@@ -180,6 +180,10 @@ void LocalRuntime::read_stored(const JobKey& key, std::function<void(StoredResul
   stored_reads_++;
   on_reader([this, key, done = std::move(done)]() mutable {
     auto stored = std::make_shared<StoredResult>(store_->read(key));
+    // Another node may have accepted it, by a server of the database that ours does not know of.
+    if (shared_ != nullptr && stored->ok() && !stored->value()) {
+      *stored = shared_->read_confirmed(key);
+    }
     return [this, stored, done = std::move(done)] {
       const bool found = stored->ok() && stored->value().has_value();
       std::vector<Digest> definitions;
@@ -209,7 +213,9 @@ void LocalRuntime::find_graphs(std::vector<Digest> digests, std::function<void()
 
 void LocalRuntime::end_stored_read() {
   CHECK(stored_reads_ > 0);
-  if (--stored_reads_ == 0) ended_meanwhile_.clear();
+  if (--stored_reads_ > 0) return;
+  ended_meanwhile_.clear();
+  forgotten_meanwhile_.clear();
 }
 
 // The key's first job is in the store: the same request gets that job, another request a conflict.
@@ -254,6 +260,11 @@ void LocalRuntime::wait_for_stored(WaiterId waiter, const JobId& job, TimeMs unt
       reply_to(waiter, std::move(reply));
     } else if (ended_meanwhile_.contains(job.key)) {
       wait_for_stored(waiter, job, until);  // it ended while we read: the next read shows it
+    } else if (shared_ != nullptr && reply.view.record->owner != node_ &&
+               !core_->view(job.key).has_value()) {
+      cluster_.waits.emplace(waiter, ForeignWait{job, until});
+      cluster_.known_revs[job.key] = reply.view.record->rev;
+      watch_foreign();
     } else {
       note(Wait{wall_clock_ms(), waiter, job.key, until});
     }
@@ -278,6 +289,13 @@ void LocalRuntime::cancel_stored(WaiterId waiter, const JobId& job) {
       cancel_stored(waiter, job);
     } else if (core_->view(job.key)) {
       note(Cancel{wall_clock_ms(), waiter, job.key});
+    } else if (shared_ != nullptr && reply.view.record->owner != node_) {
+      put_verb(waiter, job, std::move(reply));
+    } else if (shared_ != nullptr) {
+      adopt_own(job, [this, waiter, job](const Status& status) {
+        if (status.ok()) note(Cancel{wall_clock_ms(), waiter, job.key});
+        if (!status.ok()) reply_to(waiter, JobReply{status, false, {}});
+      });
     } else {
       adopt(reply.view.record, [this, waiter, key = job.key] {
         note(Cancel{wall_clock_ms(), waiter, key});
@@ -304,9 +322,11 @@ JobView LocalRuntime::stored_view(const JobRecord& record) {
   JobView view;
   view.record = std::make_shared<const JobRecord>(record);
   view.graph = graph_of(record);
+  // What a job waits for that another node runs, only that one could say.
+  const bool elsewhere = shared_ != nullptr && record.owner != NodeId{} && record.owner != node_;
   if (record.state == JobState::kWaiting) {
     explain_waiting(record, &view.waiting_for);
-  } else if (!is_final(record.state)) {
+  } else if (!is_final(record.state) && !elsewhere) {
     view.waiting_for.push_back(
         {-1, "no_room", "accepted and safe in the store; it starts when an earlier job has ended"});
   }
@@ -417,6 +437,7 @@ LocalRuntime::SubscriptionId LocalRuntime::subscribe(const JobKey& job,
   const SubscriptionId id = next_subscription_++;
   subscriptions_.emplace(id, Subscription{job, std::move(changed)});
   subscribed_[job].push_back(id);
+  watch_foreign();
   return id;
 }
 

@@ -30,9 +30,9 @@ namespace millrace {
 
 struct RuntimeOptions {
   std::string data;  // directory of the embedded store and of local blobs; made when absent
-  std::string store = "sqlite:";                      // "sqlite:" (in data) or "sqlite:PATH"
-  std::string blobs = "file:";                        // "file:" (in data), "file:DIR" or "s3://…"
-  s3::Credentials s3;                                 // of "s3://…"
+  std::string store = "sqlite:";  // "sqlite:" (in data), "sqlite:PATH" or "mongodb://…/DB"
+  std::string blobs = "file:";    // "file:" (in data), "file:DIR" or "s3://…"
+  s3::Credentials s3;             // of "s3://…"
   uint64_t blob_cache_bytes_max = uint64_t{1} << 30;  // of local copies of blobs in a bucket
   bool thread_isolation = false;                      // workers.isolation: thread
   WorkerOptions workers;
@@ -40,6 +40,8 @@ struct RuntimeOptions {
   int64_t jobs_accepted_max = kJobsAcceptedDefault;
   uint64_t memory_bytes_max = uint64_t{1} << 30;  // limits.memory
   DurationMs retention_ms = 7 * 86'400'000LL;
+  DurationMs lease_ms = 10'000;      // of a shared store: how long a silent node keeps its jobs
+  std::string node_name;             // of a shared store, for people: host and address
   std::shared_ptr<Metrics> metrics;  // null: made
 };
 

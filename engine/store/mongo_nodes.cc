@@ -31,7 +31,8 @@ std::optional<PendingVerb> read_verb(const bson_t* document) {
   if (!id || !job) return std::nullopt;
   PendingVerb verb;
   verb.id = id->bytes;
-  verb.job = *job;
+  verb.job.key = *job;
+  if (!bson_bytes(document, "salt", &verb.job.salt)) return std::nullopt;
   verb.verb = bson_text(document, "verb").value_or("");
   verb.argument = bson_text(document, "argument").value_or("");
   verb.created_at = bson_number(document, "created_at").value_or(0);
@@ -56,18 +57,48 @@ BsonDoc lease_document(const NodeLease& lease) {
 
 Status MongoStore::renew(const NodeLease& lease) {
   CHECK(lease.node != NodeId{});
-  BsonDoc which, one, command;
+  BsonDoc which, departed, one, command;
   which.text("_id", lease.node.text());
-  one.doc("q", which).doc("u", lease_document(lease)).flag("upsert", true);
+  // To depart again does no harm, when nobody heard of it the first time.
+  if (!lease.departed) which.doc("departed", departed.flag("$ne", true));
+  const bool makes = lease.counter <= 1;
+  one.doc("q", which).doc("u", lease_document(lease)).flag("upsert", makes);
   command.text("update", "nodes").array("updates", BsonArray().add(one));
   const auto reply = client_->write(std::move(command));
   if (!reply.ok()) return reply.status();
   Status status;
-  each_write_error(reply->get(), [&](size_t, int64_t, std::string_view message) {
+  bool refused = bson_number(reply->get(), "n").value_or(0) == 0;
+  each_write_error(reply->get(), [&](size_t, int64_t code, std::string_view message) {
+    refused = code == kMongoDuplicateKey;
     status = Status::unavailable(errors::kStoreFailed,
                                  fmt::format("the lease was not renewed: {}", message));
   });
-  return status;
+  if (!refused) return status;
+  return Status::conflict(
+      errors::kStoreFailed,
+      fmt::format("the other replicas took this one ({}) for dead, since its lease was not renewed "
+                  "for longer than {} ms, and have its jobs now; start it again",
+                  lease.node.text(), lease.lease_ms));
+}
+
+Result<bool> MongoStore::give_node_up(const NodeId& node, uint64_t counter) {
+  BsonDoc which, change, one, command, filter, options;
+  which.text("_id", node.text()).number("counter", static_cast<int64_t>(counter));
+  BsonDoc departed;
+  change.doc("$set", departed.flag("departed", true));
+  one.doc("q", which).doc("u", change);
+  command.text("update", "nodes").array("updates", BsonArray().add(one));
+  const auto reply = client_->write(std::move(command));
+  if (!reply.ok()) return reply.status();
+  // A write error leaves "n" at 0, and what is stored says the rest.
+  if (bson_number(reply->get(), "n").value_or(0) > 0) return true;
+  bool gone = true;  // forgotten already
+  RETURN_IF_ERROR(client_->find("nodes", filter.text("_id", node.text()), options,
+                                ReadLevel::kMajority, [&](const bson_t* document) -> Status {
+                                  gone = bson_flag(document, "departed");
+                                  return {};
+                                }));
+  return gone;
 }
 
 Result<std::vector<NodeLease>> MongoStore::leases() {
@@ -196,7 +227,7 @@ Result<ClaimPage> MongoStore::claim_from(const NodeId& self, const std::vector<N
     doubt_is_over();
     for (ClaimedJob& job : page.jobs) {
       for (const PendingVerb& verb : *verbs) {
-        if (verb.job == job.record.key) job.verbs.push_back(verb);
+        if (verb.job == job.record.id()) job.verbs.push_back(verb);
       }
     }
     return page;
@@ -237,10 +268,10 @@ Result<std::vector<JobRecord>> MongoStore::claim(const NodeId& self,
 // ---- verbs
 
 Status MongoStore::put_verb(const PendingVerb& verb) {
-  auto job = read(verb.job);
-  if (job.ok() && !job->has_value()) job = read_confirmed(verb.job);
+  auto job = read(verb.job.key);
+  if (job.ok() && !job->has_value()) job = read_confirmed(verb.job.key);
   if (!job.ok()) return job.status();
-  if (!job->has_value() || (*job)->tombstone) {
+  if (!job->has_value() || (*job)->tombstone || (*job)->record.id() != verb.job) {
     return Status::not_found(errors::kJobUnknown, "there is no such job");
   }
   if (is_final((*job)->record.state)) {
@@ -251,7 +282,8 @@ Status MongoStore::put_verb(const PendingVerb& verb) {
   }
   BsonDoc document;
   document.text("_id", verb_id_text(verb.id))
-      .text("job", verb.job.text())
+      .text("job", verb.job.key.text())
+      .binary("salt", verb.job.salt)
       .text("verb", verb.verb)
       .text("argument", verb.argument)
       .number("created_at", verb.created_at);
@@ -295,7 +327,7 @@ Result<std::vector<PendingVerb>> MongoStore::pending_verbs(const NodeId& owner, 
     more = seen == kVerbsPageMax;
     if (page.empty()) continue;
     BsonArray keys;
-    for (const PendingVerb& verb : page) keys.text(verb.job.text());
+    for (const PendingVerb& verb : page) keys.text(verb.job.key.text());
     BsonDoc among, jobs, look;
     jobs.doc("_id", among.array("$in", keys));
     look.doc("projection", image_fields());
@@ -308,15 +340,16 @@ Result<std::vector<PendingVerb>> MongoStore::pending_verbs(const NodeId& owner, 
                                     return {};
                                   }));
     for (PendingVerb& verb : page) {
-      const auto job = stored.find(verb.job);
-      if (job != stored.end() && job->second.unfinished) {
+      const auto job = stored.find(verb.job.key);
+      const bool meant = job != stored.end() && job_id(job->first, job->second.salt) == verb.job;
+      if (meant && job->second.unfinished) {
         if (job->second.owner == owner && mine.size() < static_cast<size_t>(max)) {
           mine.push_back(std::move(verb));
         }
         continue;
       }
       if (job == stored.end()) {  // removed; or this server does not know the latest
-        const auto confirmed = read_confirmed(verb.job);
+        const auto confirmed = read_confirmed(verb.job.key);
         if (!confirmed.ok() || confirmed->has_value()) continue;
       }
       over.text(verb_id_text(verb.id));

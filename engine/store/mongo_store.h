@@ -6,8 +6,8 @@
 //   definitions  { _id: "sha256:…", source: string }
 //   nodes        { _id: string node, counter: int64, departed: bool, lease_ms: int64,
 //                  waiting_steps: int64, free_slots: int64, name: string }
-//   verbs        { _id: string UUID, job: string key, verb: string, argument: string,
-//                  created_at: int64 }
+//   verbs        { _id: string UUID, job: string key, salt: bin4 of its id, verb: string,
+//                  argument: string, created_at: int64 }
 //   dying        { _id: "sha256:…", by: bin16 node }
 //   meta         { _id: "format", version: int64 }; a higher version than ours is refused (E122)
 //
@@ -71,6 +71,7 @@ class MongoStore final : public SharedStore {
 
   Status renew(const NodeLease& lease) override;
   Result<std::vector<NodeLease>> leases() override;
+  Result<bool> give_node_up(const NodeId& node, uint64_t counter) override;
   Result<bool> forget_node(const NodeId& node) override;
   Result<ClaimPage> claim_from(const NodeId& self, const std::vector<NodeId>& owners,
                                const std::optional<JobPlace>& after, int max) override;

@@ -47,9 +47,9 @@ struct NodeLease {
 // A verb on a job that another node owns, until that node has applied it.
 struct PendingVerb {
   std::array<uint8_t, 16> id{};  // chosen by who inserts it: a UUIDv7, so that they sort by age
-  JobKey job;
-  std::string verb;      // "cancel"
-  std::string argument;  // canonical JSON, or empty
+  JobId job;                     // with its salt: a later job under the same key is not meant
+  std::string verb;              // "cancel"
+  std::string argument;          // canonical JSON, or empty
   TimeMs created_at = 0;
 };
 
@@ -99,8 +99,16 @@ class SharedStore : public Store {
 
   // Writes this node's document, creating it when absent. On return a majority has it: only then
   // the lease counts, from the moment before the call. A node renews before its first commit, so
-  // that no record is ever owned by a node that nobody can watch.
+  // that no record is ever owned by a node that nobody can watch. Conflict E124: the others have
+  // given this node up (give_node_up), and its process must end. The document is made only by a
+  // renewal whose counter is at most 1, so that a node which was given up and forgotten stays dead.
   virtual Status renew(const NodeLease& lease) = 0;
+
+  // Says that `node` is dead, unless its counter is not `counter` any more: its document becomes
+  // departed, and from then on it cannot renew. To be told before its jobs are claimed, or a
+  // sleeper would renew after they were, be in doubt no more, and start effects beside their new
+  // owner. True: it is given up, by whomever.
+  virtual Result<bool> give_node_up(const NodeId& node, uint64_t counter) = 0;
 
   // The documents of all nodes, by id.
   virtual Result<std::vector<NodeLease>> leases() = 0;

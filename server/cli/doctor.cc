@@ -16,6 +16,7 @@
 #include "engine/base/log.h"
 #include "engine/base/time.h"
 #include "engine/blob/s3_blob_store.h"
+#include "engine/store/mongo_store.h"
 #include "engine/store/sqlite_store.h"
 #include "engine/worker/sandbox_probe.h"
 #include "server/cli/broken_blob.h"
@@ -289,6 +290,26 @@ void check_newest_job(SqliteStore* store, Report* report) {
   }
 }
 
+// Who else uses it, and whether it answers.
+void check_shared_store(const Config& config, Report* report) {
+  MongoOptions options;
+  options.uri = config.store;
+  const auto store = open_mongo_store(options);
+  if (!store.ok()) {
+    report->bad(store.status());
+    return;
+  }
+  const auto leases = (*store)->leases();
+  if (!leases.ok()) {
+    report->bad(leases.status());
+    return;
+  }
+  size_t nodes = 0;
+  for (const NodeLease& lease : *leases) nodes += lease.departed ? 0 : 1;
+  report->good(
+      fmt::format("store {}, replicas that have not departed: {}", (*store)->name(), nodes));
+}
+
 void check_store(const Config& config, Report* report) {
   check_directory("data", config.data, errors::kStoreOpen, report);
   // What is inside of a directory that is absent is absent: said once is enough.
@@ -305,13 +326,18 @@ void check_store(const Config& config, Report* report) {
     }
     check_part("stores." + store.name, store.directory, errors::kStoreOpen);
   }
+  const bool shared = config.store.starts_with("mongodb");
   const auto place = blob_place(config.blobs, config.data);
-  const auto path = store_path(config.store, config.data);
+  const auto path = store_path(shared ? "sqlite:" : config.store, config.data);
   if (!place.ok()) report->bad(place.status());
   if (!path.ok()) report->bad(path.status());
   bool blobs = place.ok();
   if (blobs && place->s3) blobs = check_bucket("blobs", *place->s3, report);
   if (blobs && !place->s3) check_part("blobs", place->directory, errors::kBlobWrite);
+  if (shared) {
+    check_shared_store(config, report);
+    return;
+  }
   if (!path.ok()) return;
   if (blobs) {
     RuntimeOptions options;

@@ -90,7 +90,7 @@ class SharedStoreSuite : public ::testing::TestWithParam<MakeSharedStoreFactory>
     PendingVerb verb;
     verb.id[6] = 0x70;
     verb.id[15] = static_cast<uint8_t>(number);
-    verb.job = record.key;
+    verb.job = record.id();
     verb.verb = std::move(what);
     verb.argument = R"({"step":"gray"})";
     verb.created_at = 7'000'000 + number;
@@ -150,6 +150,24 @@ TEST_P(SharedStoreSuite, ANodeIsForgottenOnlyWhenItOwnsNothing) {
   EXPECT_TRUE(*store().forget_node(node(1)));
   EXPECT_TRUE(store().leases()->empty());
   EXPECT_EQ(stored(record.key)->owner, node(9));
+}
+
+TEST_P(SharedStoreSuite, ANodeThatWasGivenUpNeverRenewsAgain) {
+  NodeLease lease;
+  lease.node = node(1);
+  lease.counter = 1;
+  ASSERT_TRUE(store().renew(lease).ok());
+  lease.counter = 2;
+  ASSERT_TRUE(store().renew(lease).ok());
+  EXPECT_FALSE(*other().give_node_up(node(1), 1));  // it lives: the counter has moved
+  EXPECT_TRUE(*other().give_node_up(node(1), 2));
+  EXPECT_TRUE(*other().give_node_up(node(1), 2));  // told again: it stays so
+  lease.counter = 3;
+  EXPECT_EQ(store().renew(lease).code(), Code::kConflict);
+  EXPECT_TRUE((*store().leases())[0].departed);
+  ASSERT_TRUE(*other().forget_node(node(1)));
+  EXPECT_EQ(store().renew(lease).code(), Code::kConflict);  // nor is it born again
+  EXPECT_TRUE(store().leases()->empty());
 }
 
 TEST_P(SharedStoreSuite, OwnersOfUnfinishedRecordsAreEachNamedOnce) {
@@ -322,6 +340,19 @@ TEST_P(SharedStoreSuite, AVerbNeedsAnUnfinishedJob) {
   EXPECT_EQ(store().put_verb(verb(2, one)).number(), errors::kVerbForbidden);
 }
 
+TEST_P(SharedStoreSuite, AVerbIsNotForTheNextJobUnderItsKey) {
+  const JobRecord one = accepted(1, node(1));
+  ASSERT_TRUE(store().put_verb(verb(1, one)).ok());
+  ASSERT_EQ(commit(write(ended(one), 1, node(1))), WriteResult::kApplied);
+  ASSERT_TRUE(store().remove(one.key).ok());
+  JobRecord fresh = one;
+  fresh.salt[2] = 8;
+  ASSERT_EQ(commit(write(fresh, 0, {})), WriteResult::kApplied);
+  EXPECT_TRUE(pending(node(1)).empty());
+  EXPECT_EQ(store().put_verb(verb(2, one)).number(), errors::kJobUnknown);
+  EXPECT_TRUE(store().put_verb(verb(3, fresh)).ok());
+}
+
 TEST_P(SharedStoreSuite, VerbsOnWhatHasEndedAreRemovedOnTheWay) {
   const JobRecord one = accepted(1, node(1)), two = accepted(2, node(1));
   ASSERT_TRUE(store().put_verb(verb(1, one)).ok());
@@ -335,7 +366,7 @@ TEST_P(SharedStoreSuite, VerbsOnWhatHasEndedAreRemovedOnTheWay) {
   ASSERT_EQ(commit(write(fresh, 0, {})), WriteResult::kApplied);
   const auto verbs = pending(node(1));
   ASSERT_EQ(verbs.size(), 1u);
-  EXPECT_EQ(verbs[0].job, two.key);
+  EXPECT_EQ(verbs[0].job, two.id());
 }
 
 // ---- reads

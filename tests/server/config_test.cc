@@ -94,13 +94,20 @@ TEST_F(ConfigTest, ErrorsSayWhereAndWhatIsNear) {
   EXPECT_NE(error_of("drain: 30\n").find("E102"), std::string::npos);
   EXPECT_NE(error_of("limits.jobs: 1\nlimits: {jobs: 2}\n").find("set twice"), std::string::npos);
   EXPECT_NE(error_of("a: [\n").find("E030"), std::string::npos);
-  EXPECT_NE(error_of("store: mongodb://h/d\n").find("not supported by this version"),
-            std::string::npos);
   EXPECT_NE(error_of("pipelines.writable: true\n").find("E103"), std::string::npos);
   EXPECT_NE(error_of("auth.token: secret\n").find("env:NAME"), std::string::npos);
   EXPECT_EQ(error_of("auth.token: secret\n").find("'secret'"), std::string::npos);
   EXPECT_EQ(load("unknown: 1\nlimits.body: x\nlog.level: loud\n").errors.size(), 3u);
   EXPECT_TRUE(load("# nothing\n\n").errors.empty());
+}
+
+TEST_F(ConfigTest, ReplicasShareStoreAndBlobsAndNoPasswordIsShown) {
+  EXPECT_TRUE(load("store: mongodb://u:geheim@h/d\nblobs: file:/srv/blobs\n").errors.empty());
+  EXPECT_NE(error_of("store: mongodb://u:geheim@h/d\n").find("blobs"), std::string::npos);
+  EXPECT_EQ(error_of("store: mongodb://u:geheim@h/d\n").find("geheim"), std::string::npos);
+  EXPECT_EQ(error_of("store: mongodb:u:geheim@h/d\n").find("geheim"), std::string::npos);
+  EXPECT_NE(error_of("store: mongodb://h/d\nblobs: file:/srv/blobs\nlease: 50ms\n").find("lease"),
+            std::string::npos);
 }
 
 TEST_F(ConfigTest, BeyondLoopbackSomebodyMustSayWhoMayComeIn) {

@@ -231,7 +231,7 @@ TEST_F(FailPoint, OtherWritesSayThatTheyAreInDoubt) {
   EXPECT_EQ(store_->renew(lease).number(), errors::kStoreFailed);
   EXPECT_TRUE(store_->renew(lease).ok());
   PendingVerb verb;
-  verb.job = one.key;
+  verb.job = one.id();
   verb.verb = "cancel";
   fail("insert", R"("writeConcernError": {"code": 64, "errmsg": "waiting timed out"})");
   EXPECT_EQ(store_->put_verb(verb).number(), errors::kStoreFailed);

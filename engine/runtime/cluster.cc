@@ -1,0 +1,381 @@
+// This node among the others of a shared store: its lease, its looks at them, the jobs it claims,
+// the verbs it applies and leaves, the jobs of others that somebody here waits for.
+#include "engine/runtime/cluster.h"
+
+#include "engine/base/errors.h"
+#include "engine/base/log.h"
+#include "engine/runtime/local_runtime.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kWatchEveryMs = 100;  // between looks at other nodes' jobs, while somebody waits
+constexpr int64_t kVerbsEveryMs = 1'000;  // between looks for verbs, while jobs are here
+constexpr int64_t kDepartRetryMs = 1'000;
+
+Verb core_verb(const PendingVerb& pending) {
+  return Verb{VerbId{pending.id}, pending.job, VerbKind::kCancel};
+}
+
+PendingVerb new_cancel(const JobId& job) {
+  PendingVerb verb;
+  verb.created_at = wall_clock_ms();
+  std::array<uint8_t, 10> random{};
+  random_bytes(random.data(), random.size());
+  verb.id = uuid_v7(verb.created_at, random).bytes;
+  verb.job = job;
+  verb.verb = "cancel";
+  return verb;
+}
+
+ClusterLook take_look(SharedStore* store) {
+  ClusterLook look;
+  look.began_us = boot_clock_us();
+  auto owners = store->owners();
+  auto leases = owners.ok() ? store->leases() : owners.status();
+  look.status = leases.ok() ? Status() : leases.status();
+  if (leases.ok()) {
+    look.owners = std::move(*owners);
+    look.leases = std::move(*leases);
+  }
+  look.ended_us = boot_clock_us();
+  return look;
+}
+
+}  // namespace
+
+// ---- joining and leaving
+
+// Before the first job: nobody may own a job without a lease that the others can watch.
+Status LocalRuntime::join_cluster() {
+  cluster_.keeper =
+      std::make_unique<LeaseKeeper>(shared_, node_, options_.lease_ms, options_.node_name);
+  cluster_.peers.configure(node_, options_.lease_ms);
+  RETURN_IF_ERROR(cluster_.keeper->begin());
+  log_event(
+      LogLevel::kInfo, "node.joined",
+      {{"node", node_.text()}, {"name", options_.node_name}, {"lease_ms", options_.lease_ms}});
+  look_at_lease(wall_clock_ms());
+  look_at_nodes();
+  look_at_verbs();
+  return {};
+}
+
+// Tells the core of each renewal, and at the front of a turn when the lease is over.
+void LocalRuntime::look_at_lease(TimeMs now) {
+  if (cluster_.keeper == nullptr) return;
+  if (const auto given_up = cluster_.keeper->given_up()) end_on_failed_store(*given_up);
+  const int64_t until_us = cluster_.keeper->held_until_us();
+  const int64_t left_ms = (until_us - boot_clock_us()) / 1000;
+  if (left_ms <= 0) {
+    if (cluster_.told_until_us != 0) {
+      log_event(LogLevel::kWarning, "lease.over", {{"node", node_.text()}});
+      events_.insert(events_.begin(), Lease{now, now});
+    }
+    cluster_.told_until_us = 0;
+    return;
+  }
+  if (until_us == cluster_.told_until_us) return;
+  cluster_.told_until_us = until_us;
+  events_.insert(events_.begin(), Lease{now, now + left_ms});
+}
+
+// Everything is written and nothing runs: the others may take what this node gave back.
+void LocalRuntime::depart_when_idle() {
+  if (cluster_.keeper == nullptr || cluster_.departing || cluster_.departed) return;
+  if (!events_.empty() || !in_flight_.empty() || cluster_.claiming || !core_->idle()) return;
+  if (stored_reads_ > 0) return;  // what was claimed may be on its way to the core
+  cluster_.departing = true;
+  on_reader([this] {
+    const Status status = cluster_.keeper->depart();
+    return [this, status] {
+      cluster_.departing = false;
+      cluster_.departed = status.ok() || status.code() == Code::kConflict;
+      if (cluster_.departed) {
+        log_event(LogLevel::kInfo, "node.departed", {{"node", node_.text()}});
+        return;
+      }
+      log_event(LogLevel::kWarning, "node.depart_failed", {{"error", status.message()}});
+      cluster_.departing = true;  // until it is tried again
+      after(kDepartRetryMs, [this] { cluster_.departing = false; });
+    };
+  });
+}
+
+// ---- the others
+
+void LocalRuntime::look_at_nodes() {
+  if (draining_) return;
+  look_at_nodes_now();
+  // Not all at the same moment: a tenth more or less, from the name of this boot.
+  const int64_t every = options_.lease_ms / 3;
+  after(every - every / 10 + every * node_.bytes[0] / 1280, [this] { look_at_nodes(); });
+}
+
+void LocalRuntime::look_at_nodes_now() {
+  if (cluster_.looking) return;
+  cluster_.looking = true;
+  const CoreStats& stats = core_->stats();
+  int64_t waiting = 0, free = 0;
+  for (const Lane lane : {Lane::kCpu, Lane::kIo}) {
+    const int i = static_cast<int>(lane);
+    waiting += stats.ready[i];
+    free += std::max<int64_t>(0, int64_t{slots_[i]} - stats.running[i]);
+  }
+  cluster_.keeper->set_load(waiting, free);
+  on_reader([this] {
+    auto look = std::make_shared<ClusterLook>(take_look(shared_));
+    return [this, look] {
+      cluster_.looking = false;
+      on_look(*look);
+    };
+  });
+}
+
+void LocalRuntime::on_look(const ClusterLook& look) {
+  if (!look.status.ok()) {
+    log_event(LogLevel::kWarning, "node.look_failed", {{"error", look.status.message()}});
+    return;
+  }
+  Peers& peers = cluster_.peers;
+  peers.note(look);
+  for (const SilentNode& silent : peers.silent()) {
+    // Told to the store before its jobs are claimed, with the next look: see give_node_up.
+    on_reader([this, silent] {
+      const auto gone = shared_->give_node_up(silent.node, silent.counter);
+      return [this, silent, gone] {
+        if (!gone.ok() || !*gone) return;
+        log_event(LogLevel::kWarning, "node.given_up", {{"node", silent.node.text()}});
+        look_at_nodes_now();
+      };
+    });
+  }
+  forget_gone();
+  const TimeMs now = wall_clock_ms();
+  // How many there are does not matter: the claims end when nothing comes any more.
+  note(Unclaimed{now, peers.any_claimable() ? kAdoptBatch : 0});
+  if (peers.idle_slots() > 0) note(Shed{now, peers.idle_slots()});
+  note(Tick{now});
+}
+
+void LocalRuntime::forget_gone() {
+  for (const NodeId& node : cluster_.peers.forgettable()) {
+    on_reader([this, node] {
+      const auto gone = shared_->forget_node(node);
+      return [node, gone] {
+        if (gone.ok() && *gone)
+          log_event(LogLevel::kDebug, "node.forgotten", {{"node", node.text()}});
+      };
+    });
+  }
+}
+
+// ---- claims
+
+void LocalRuntime::claim_from_gone(int64_t room) {
+  if (cluster_.claiming || room <= 0 || draining_) return;
+  cluster_.claiming = true;
+  stored_reads_++;
+  cluster_.verb_reads++;
+  const int batch = static_cast<int>(std::min<int64_t>(room, kAdoptBatch));
+  on_writer([this, room, batch, gone = cluster_.peers.gone()] {
+    auto page =
+        std::make_shared<Result<ClaimPage>>(shared_->claim_from(node_, gone, std::nullopt, batch));
+    return [this, page, room, batch] {
+      cluster_.claiming = false;
+      int64_t claimed = 0;
+      if (page->ok()) {
+        for (const DamagedJob& job : (*page)->unreadable) {
+          log_event(LogLevel::kError, "job.damaged",
+                    {{"job", job.key.text()}, {"error", job.status.message()}});
+        }
+        for (ClaimedJob& job : (*page)->jobs) {
+          claimed++;
+          std::vector<Verb> verbs;
+          for (const PendingVerb& verb : job.verbs) verbs.push_back(core_verb(verb));
+          adopt(
+              std::make_shared<const JobRecord>(std::move(job.record)), [] {}, std::move(verbs),
+              true);
+        }
+      } else {
+        log_event(LogLevel::kError, "store.claim_failed", {{"error", page->status().message()}});
+      }
+      if (claimed > 0) {
+        log_event(LogLevel::kInfo, "jobs.claimed", {{"jobs", claimed}});
+      }
+      end_verb_read();
+      end_stored_read();
+      const bool more = page->ok() && (*page)->next.has_value();
+      if (more && room > claimed) {
+        claim_from_gone(room - claimed);
+      } else if (page->ok()) {
+        note(Unclaimed{wall_clock_ms(), more ? kAdoptBatch : 0});
+      }
+    };
+  });
+}
+
+// ---- verbs
+
+void LocalRuntime::look_at_verbs() {
+  if (cluster_.departed) return;
+  after(kVerbsEveryMs, [this] { look_at_verbs(); });
+  if (core_->stats().accepted == 0 || cluster_.verb_reads > 0) return;
+  cluster_.verb_reads++;
+  on_reader([this] {
+    auto verbs = std::make_shared<Result<std::vector<PendingVerb>>>(
+        shared_->pending_verbs(node_, kVerbsPageMax));
+    return [this, verbs] {
+      if (verbs->ok()) {
+        for (const PendingVerb& verb : **verbs) on_verb(verb);
+      }
+      end_verb_read();
+    };
+  });
+}
+
+void LocalRuntime::on_verb(const PendingVerb& verb) {
+  if (core_->resident(verb.job.key)) {
+    note(ApplyVerb{wall_clock_ms(), core_verb(verb)});
+  } else {
+    adopt_own(verb.job, [](const Status&) {});  // with its verbs
+  }
+}
+
+void LocalRuntime::end_verb_read() {
+  CHECK(cluster_.verb_reads > 0);
+  if (--cluster_.verb_reads > 0) return;
+  for (const VerbDone& done : cluster_.gone_verbs) {
+    note(VerbGone{wall_clock_ms(), done.key, done.verb});
+  }
+  cluster_.gone_verbs.clear();
+}
+
+// What it asked for is durable: its document may go.
+void LocalRuntime::verb_done(const VerbDone& done) {
+  CHECK(shared_ != nullptr);
+  on_reader([this, done] {
+    const Status status = shared_->remove_verbs({done.verb.bytes});
+    return [this, done, status] {
+      if (!status.ok()) return;  // it comes with the next look, and is done again
+      cluster_.verb_reads++;
+      cluster_.gone_verbs.push_back(done);
+      end_verb_read();
+    };
+  });
+}
+
+// Makes a job resident that is ours and was set aside, with the verbs that wait for it.
+void LocalRuntime::adopt_own(const JobId& job, std::function<void(Status)> then) {
+  stored_reads_++;
+  cluster_.verb_reads++;
+  on_reader([this, job, then = std::move(then)]() mutable {
+    auto stored = std::make_shared<StoredResult>(shared_->read(job.key));
+    auto verbs = std::make_shared<Result<std::vector<PendingVerb>>>(
+        shared_->pending_verbs(node_, kVerbsPageMax));
+    return [this, job, stored, verbs, then = std::move(then)] {
+      const bool found = stored->ok() && stored->value().has_value() && !(**stored)->tombstone;
+      if (found && verbs->ok() && (**stored)->record.owner == node_) {
+        std::vector<Verb> mine;
+        for (const PendingVerb& verb : **verbs) {
+          if (verb.job == job) mine.push_back(core_verb(verb));
+        }
+        adopt(
+            std::make_shared<const JobRecord>((**stored)->record), [then] { then({}); },
+            std::move(mine));
+      } else {
+        then(Status::unavailable(errors::kStoreFailed, "the job changed hands; try again"));
+      }
+      end_verb_read();
+      end_stored_read();
+    };
+  });
+}
+
+// Leaves a verb for the node that owns the job; 202 once it is durable.
+void LocalRuntime::put_verb(WaiterId waiter, const JobId& job, JobReply reply) {
+  auto shown = std::make_shared<JobReply>(std::move(reply));
+  on_reader([this, waiter, shown, verb = new_cancel(job)] {
+    const Status status = shared_->put_verb(verb);
+    return [this, waiter, shown, status] {
+      if (!status.ok()) shown->status = status;
+      reply_to(waiter, std::move(*shown));
+    };
+  });
+}
+
+// ---- jobs of other nodes that somebody here waits for
+
+void LocalRuntime::watch_foreign() {
+  if (shared_ == nullptr || cluster_.watching) return;
+  cluster_.watching = true;
+  after(kWatchEveryMs, [this] { look_at_foreign(); });
+}
+
+void LocalRuntime::look_at_foreign() {
+  cluster_.watching = false;
+  const TimeMs now = wall_clock_ms();
+  std::vector<WatchedJob> known;
+  std::set<JobKey> seen;
+  const auto ask = [&](const JobKey& key) {
+    if (!seen.insert(key).second) return;
+    const auto rev = cluster_.known_revs.find(key);
+    known.push_back({key, rev == cluster_.known_revs.end() ? 0 : rev->second});
+  };
+  std::vector<std::pair<WaiterId, ForeignWait>> over;
+  for (const auto& [waiter, wait] : cluster_.waits) {
+    const bool here = core_->view(wait.job.key).has_value();
+    if (here || now >= wait.until || !waiters_.contains(waiter)) {
+      over.emplace_back(waiter, wait);
+    } else {
+      ask(wait.job.key);
+    }
+  }
+  for (const auto& [waiter, wait] : over) {
+    cluster_.waits.erase(waiter);
+    if (!waiters_.contains(waiter)) continue;
+    if (now < wait.until) {
+      note(Wait{now, waiter, wait.job.key, wait.until});  // it came here
+      continue;
+    }
+    read_stored(wait.job.key, [this, waiter, job = wait.job](StoredResult stored) {
+      reply_to(waiter, stored_reply(job, stored));
+    });
+  }
+  for (const auto& [key, subscriptions] : subscribed_) {
+    if (!core_->resident(key)) ask(key);
+  }
+  std::erase_if(cluster_.known_revs, [&](const auto& one) { return !seen.contains(one.first); });
+  if (known.empty()) return;
+  cluster_.watching = true;
+  on_reader([this, known = std::move(known)] {
+    auto changed = std::make_shared<Result<std::vector<ChangedJob>>>(shared_->changed(known));
+    return [this, changed] {
+      cluster_.watching = false;
+      if (changed->ok()) {
+        for (const ChangedJob& change : **changed) on_changed(change);
+      }
+      if (!cluster_.waits.empty() || !subscribed_.empty()) watch_foreign();
+    };
+  });
+}
+
+void LocalRuntime::on_changed(const ChangedJob& change) {
+  if (change.job) cluster_.known_revs[change.key] = change.job->record.rev;
+  const bool ended = !change.job || change.job->tombstone || is_final(change.job->record.state);
+  if (change.job && !change.job->tombstone && subscribed_.contains(change.key) &&
+      !core_->resident(change.key)) {
+    publish(change.key, stored_view(change.job->record));
+  }
+  if (!ended) return;
+  std::vector<std::pair<WaiterId, JobId>> answered;
+  for (const auto& [waiter, wait] : cluster_.waits) {
+    if (wait.job.key == change.key) answered.emplace_back(waiter, wait.job);
+  }
+  for (const auto& [waiter, job] : answered) {
+    cluster_.waits.erase(waiter);
+    reply_to(waiter, stored_reply(job, change.job));
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,95 @@
+// Cluster: what the runtime of one node knows of the others that share its store. Empty, and of no
+// cost, when the store is this node's alone.
+//
+// It judges by its own clock: a node is given up when its counter has not moved between the end of
+// one look and the beginning of a later one, for longer than its lease. A judgement may be wrong;
+// the comparison of owner and rev decides who wins (SharedStore).
+//
+// Thread: loop.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/core/event.h"
+#include "engine/runtime/lease_keeper.h"
+
+namespace millrace {
+
+// What one look at the store showed: owners of unfinished jobs first, then the leases, so that an
+// owner without a lease is gone.
+struct ClusterLook {
+  int64_t began_us = 0;  // boot_clock_us()
+  int64_t ended_us = 0;
+  Status status;
+  std::vector<NodeId> owners;
+  std::vector<NodeLease> leases;
+};
+
+// A node whose counter stood still for too long.
+struct SilentNode {
+  NodeId node;
+  uint64_t counter = 0;
+};
+
+// What the loop remembers of the other nodes.
+class Peers {
+ public:
+  // `lease_ms`: of this node; a node's own counts when it is longer.
+  void configure(const NodeId& self, DurationMs lease_ms) {
+    self_ = self;
+    lease_ms_ = lease_ms;
+  }
+  void note(const ClusterLook& look);
+
+  // After note(). Nodes to be given up; not those that have departed.
+  const std::vector<SilentNode>& silent() const { return silent_; }
+  // Owners that no living node can be, zero first: to claim from.
+  const std::vector<NodeId>& gone() const { return gone_; }
+  // Departed nodes that own nothing any more.
+  const std::vector<NodeId>& forgettable() const { return forgettable_; }
+  bool any_claimable() const { return any_claimable_; }
+  int64_t idle_slots() const { return idle_slots_; }
+  size_t living() const { return living_; }  // this one included
+
+ private:
+  struct Seen {
+    uint64_t counter = 0;
+    int64_t at_us = 0;  // the end of the look that showed this counter first
+  };
+  NodeId self_;
+  DurationMs lease_ms_ = 0;
+  std::map<NodeId, Seen> seen_;
+  std::vector<SilentNode> silent_;
+  std::vector<NodeId> gone_, forgettable_;
+  bool any_claimable_ = false;
+  int64_t idle_slots_ = 0;
+  size_t living_ = 0;
+};
+
+// A wait for a job that is not resident here.
+struct ForeignWait {
+  JobId job;
+  TimeMs until = 0;
+};
+
+struct Cluster {
+  std::unique_ptr<LeaseKeeper> keeper;
+  Peers peers;
+  int64_t told_until_us = 0;  // of the lease, as the core knows it; 0: it has none
+  bool looking = false, claiming = false;
+  // Verbs whose documents are gone, while a read that may still bring them is under way.
+  int verb_reads = 0;
+  std::vector<VerbDone> gone_verbs;
+  // Jobs of other nodes that somebody here waits for.
+  std::unordered_map<WaiterId, ForeignWait> waits;
+  std::unordered_map<JobKey, uint64_t, JobKeyHash> known_revs;
+  bool watching = false;  // a look is under way or planned
+  bool departing = false, departed = false;
+};
+
+}  // namespace millrace

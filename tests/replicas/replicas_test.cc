@@ -1,0 +1,164 @@
+// Goal: several servers over one database are one service: any of them answers for any job, and
+// jobs outlive the server that took them in.
+// Method: the real binary two or three times, over a real server of MongoDB's protocol and one
+// directory of blobs; one dies, sleeps or is told to stop, and the others and the receiver of the
+// notifications say what came of its jobs.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "bench/harness/receiver.h"
+#include "engine/base/signals.h"
+#include "tests/process/photo.h"
+#include "tests/process/trial.h"
+#include "tests/store_mongo/mongo_server.h"
+
+namespace millrace {
+namespace {
+
+constexpr char kLease[] = "lease=2s";
+constexpr double kTakenOverSeconds = 60;  // lease + 5 s, on a machine with much other work
+
+class Replicas : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { database_ = new MongoServer; }
+  static void TearDownTestSuite() {
+    delete database_;
+    database_ = nullptr;
+  }
+  void SetUp() override {
+    if (!MongoServer::installed()) GTEST_SKIP() << MongoServer::program() << " is not installed";
+    ASSERT_TRUE(database_->running() || database_->start()) << database_->why();
+    directory_ = make_directory("replicas");
+  }
+  void TearDown() override {
+    if (!directory_.empty()) remove_tree(directory_);
+  }
+
+  // One more server over the database and the blobs of this test.
+  std::unique_ptr<ServerProcess> replica(const std::string& name) {
+    ServerSettings settings = settings_in(directory_ + "/" + name);
+    std::filesystem::create_directories(directory_ + "/" + name);
+    settings.extra.emplace_back(kLease);
+    settings.extra.push_back(
+        fmt::format("store=mongodb://127.0.0.1:{}/{}", database_->port(),
+                    testing::UnitTest::GetInstance()->current_test_info()->name()));
+    settings.extra.push_back("blobs=file:" + directory_ + "/blobs");
+    settings.extra.push_back("stores={default: {url: \"file:" + directory_ + "/objects\"}}");
+    settings.extra.emplace_back("workers.cpu=1");
+    return std::make_unique<ServerProcess>(settings);
+  }
+  std::string submit(const ServerProcess& to, int photo, const std::string& query = "") {
+    const Reply reply = submit_image(to.port(), make_photo(photo), "", query);
+    EXPECT_EQ(reply.status, 202) << reply.shown();
+    return reply.text("id");
+  }
+  static Reply wait_on(const ServerProcess& server, const std::string& job) {
+    return ask(server.port(), "GET", "/v1/jobs/" + job, "Prefer: wait=120\r\n");
+  }
+  static void expect_one_body_each(const Receiver& receiver, size_t jobs) {
+    const auto deliveries = receiver.deliveries();
+    EXPECT_EQ(deliveries.size(), jobs);
+    for (const auto& [key, delivery] : deliveries) EXPECT_EQ(delivery.other_bodies, 0u) << key;
+  }
+
+  static MongoServer* database_;
+  std::string directory_;
+};
+MongoServer* Replicas::database_ = nullptr;
+
+TEST_F(Replicas, AnyOfThemAnswersForAnyJob) {
+  const auto a = replica("a"), b = replica("b");
+  const std::string job = submit(*a, 1);
+  const Reply ended = wait_on(*b, job);
+  EXPECT_EQ(ended.status, 200) << ended.shown();
+  EXPECT_EQ(ended.text("state"), "succeeded") << ended.shown();
+  const Reply output = ask(b->port(), "GET", "/v1/jobs/" + job + "/outputs/image");
+  EXPECT_EQ(output.status, 200) << output.shown();
+  EXPECT_EQ(output.body, ask(a->port(), "GET", "/v1/jobs/" + job + "/outputs/image").body);
+  EXPECT_NE(ask(b->port(), "GET", "/v1/jobs").body.find(job), std::string::npos);
+  const Reply events = ask(b->port(), "GET", "/v1/jobs/" + job + "/events");
+  EXPECT_NE(events.body.find("succeeded"), std::string::npos) << events.shown();
+  EXPECT_EQ(ask(b->port(), "DELETE", "/v1/jobs/" + job).status, 204);
+  EXPECT_EQ(ask(a->port(), "GET", "/v1/jobs/" + job).status, 404);
+  EXPECT_EQ(ask(b->port(), "GET", "/v1/jobs/0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b-9f8e7d6c").status,
+            404);
+}
+
+TEST_F(Replicas, AJobOfAnotherIsCancelled) {
+  const auto a = replica("a"), b = replica("b");
+  // Nobody listens on port 1: the delivery is tried again for minutes.
+  const std::string job = submit(*a, 1, "?callback=" + url_encoded("http://127.0.0.1:1/hook"));
+  std::thread waiter([&] { EXPECT_EQ(wait_on(*b, job).text("state"), "cancelled"); });
+  const Reply cancelled = ask(b->port(), "POST", "/v1/jobs/" + job + "/cancel");
+  EXPECT_EQ(cancelled.status, 202) << cancelled.shown();
+  EXPECT_EQ(wait_on(*a, job).text("state"), "cancelled");
+  waiter.join();
+  EXPECT_EQ(ask(b->port(), "POST", "/v1/jobs/" + job + "/cancel").status, 409);
+}
+
+TEST_F(Replicas, JobsOfOneThatDiesAreEndedByAnother) {
+  Receiver receiver;
+  const auto a = replica("a"), b = replica("b");
+  std::vector<std::string> jobs;
+  for (int i = 0; i < 10; i++) {
+    jobs.push_back(submit(*a, i, "?callback=" + url_encoded(receiver.url())));
+  }
+  a->kill();
+  const double died = now_seconds();
+  for (const std::string& job : jobs) {
+    const Reply ended = wait_on(*b, job);
+    EXPECT_EQ(ended.text("state"), "succeeded") << ended.shown() << file_text(b->log());
+  }
+  EXPECT_LT(now_seconds() - died, kTakenOverSeconds);
+  expect_one_body_each(receiver, jobs.size());
+}
+
+TEST_F(Replicas, OneThatSleptPastItsLeaseEndsAndHarmsNobody) {
+  Receiver receiver;
+  const auto a = replica("a"), b = replica("b");
+  std::vector<std::string> jobs;
+  for (int i = 0; i < 5; i++) {
+    jobs.push_back(submit(*a, i, "?callback=" + url_encoded(receiver.url())));
+  }
+  // One whose delivery is tried again for minutes, so that it is surely taken over.
+  const std::string stays = submit(*a, 9, "?callback=" + url_encoded("http://127.0.0.1:1/hook"));
+  ASSERT_EQ(signal_process(a->pid(), SIGSTOP), 0);
+  EXPECT_TRUE(eventually([&] {
+    return file_text(b->log()).find("ev=node.given_up") != std::string::npos;
+  })) << file_text(b->log());
+  EXPECT_TRUE(eventually([&] {
+    return file_text(b->log()).find("ev=jobs.claimed") != std::string::npos;
+  })) << file_text(b->log());
+  signal_process(a->pid(), SIGCONT);
+  int status = 0;
+  EXPECT_EQ(waitpid(a->pid(), &status, 0), a->pid());
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 5) << file_text(a->log());
+  EXPECT_NE(file_text(a->log()).find("took this one"), std::string::npos) << file_text(a->log());
+  for (const std::string& job : jobs) {
+    EXPECT_EQ(wait_on(*b, job).text("state"), "succeeded");
+  }
+  EXPECT_EQ(ask(b->port(), "POST", "/v1/jobs/" + stays + "/cancel").status, 202);
+  EXPECT_EQ(wait_on(*b, stays).text("state"), "cancelled");
+  expect_one_body_each(receiver, jobs.size());
+}
+
+TEST_F(Replicas, OneThatIsToldToStopHandsItsJobsOver) {
+  const auto a = replica("a"), b = replica("b");
+  const std::string job = submit(*a, 1, "?callback=" + url_encoded("http://127.0.0.1:1/hook"));
+  EXPECT_TRUE(eventually([&] {
+    return ask(a->port(), "GET", "/v1/jobs/" + job).body.find("\"retry\"") != std::string::npos;
+  }));
+  EXPECT_EQ(a->stop(), 0) << file_text(a->log());
+  EXPECT_NE(file_text(a->log()).find("ev=node.departed"), std::string::npos) << file_text(a->log());
+  EXPECT_TRUE(eventually([&] {
+    return file_text(b->log()).find("ev=jobs.claimed") != std::string::npos;
+  })) << file_text(b->log());
+  EXPECT_EQ(ask(b->port(), "POST", "/v1/jobs/" + job + "/cancel").status, 202);
+  EXPECT_EQ(wait_on(*b, job).text("state"), "cancelled");
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,106 @@
+// Goal: what one node concludes from its looks at the others: whom it gives up, from whom it may
+// claim, whom it may forget.
+// Method: looks made by hand, at times of our choosing.
+#include <gtest/gtest.h>
+
+#include "engine/runtime/cluster.h"
+
+namespace millrace {
+namespace {
+
+constexpr DurationMs kLease = 10'000;
+
+NodeId node(uint8_t number) {
+  NodeId id;
+  id.bytes[0] = number;
+  return id;
+}
+
+class PeersTest : public testing::Test {
+ protected:
+  PeersTest() { peers_.configure(node(1), kLease); }
+  // A look that took from `began` to `ended` (ms).
+  void look(int64_t began, int64_t ended, std::vector<NodeLease> leases,
+            std::vector<NodeId> owners = {}) {
+    ClusterLook look;
+    look.began_us = began * 1000;
+    look.ended_us = ended * 1000;
+    look.leases = std::move(leases);
+    look.owners = std::move(owners);
+    peers_.note(look);
+  }
+  static NodeLease lease(uint8_t number, uint64_t counter, bool departed = false) {
+    NodeLease lease;
+    lease.node = node(number);
+    lease.counter = counter;
+    lease.departed = departed;
+    lease.lease_ms = kLease;
+    return lease;
+  }
+  Peers peers_;
+};
+
+TEST_F(PeersTest, ACounterThatStandsStillForALeaseIsSilent) {
+  look(0, 100, {lease(2, 5)});
+  look(10'000, 10'050, {lease(2, 5)});  // 9.9 s after it was seen first
+  EXPECT_TRUE(peers_.silent().empty());
+  look(10'101, 10'200, {lease(2, 5)});
+  ASSERT_EQ(peers_.silent().size(), 1u);
+  EXPECT_EQ(peers_.silent()[0].node, node(2));
+  EXPECT_EQ(peers_.silent()[0].counter, 5u);
+}
+
+TEST_F(PeersTest, ACounterThatMovesLives) {
+  look(0, 100, {lease(2, 5)});
+  look(20'000, 20'100, {lease(2, 6)});
+  EXPECT_TRUE(peers_.silent().empty());
+  EXPECT_EQ(peers_.living(), 2u);
+}
+
+// A slow look proves nothing about the time while it was under way.
+TEST_F(PeersTest, TheTimeOfALookIsNotCounted) {
+  look(0, 30'000, {lease(2, 5)});
+  look(35'000, 60'000, {lease(2, 5)});
+  EXPECT_TRUE(peers_.silent().empty());
+}
+
+TEST_F(PeersTest, ALongerLeaseOfTheOtherHolds) {
+  NodeLease patient = lease(2, 5);
+  patient.lease_ms = 60'000;
+  look(0, 0, {patient});
+  look(59'000, 59'000, {patient});
+  EXPECT_TRUE(peers_.silent().empty());
+}
+
+TEST_F(PeersTest, ASilentNodesJobsAreNotClaimableBeforeItHasDeparted) {
+  look(0, 0, {lease(2, 5)}, {node(2)});
+  look(20'000, 20'000, {lease(2, 5)}, {node(2)});
+  EXPECT_EQ(peers_.silent().size(), 1u);
+  EXPECT_FALSE(peers_.any_claimable());
+  EXPECT_EQ(peers_.gone(), std::vector<NodeId>{NodeId{}});
+  look(20'100, 20'100, {lease(2, 5, true)}, {node(2)});
+  EXPECT_TRUE(peers_.any_claimable());
+  EXPECT_EQ(peers_.gone(), (std::vector<NodeId>{NodeId{}, node(2)}));
+  EXPECT_TRUE(peers_.forgettable().empty());
+  look(20'200, 20'200, {lease(2, 5, true)}, {node(1)});
+  EXPECT_EQ(peers_.forgettable(), std::vector<NodeId>{node(2)});
+  EXPECT_FALSE(peers_.any_claimable());
+}
+
+TEST_F(PeersTest, OwnersWithoutALeaseAndNobodyAreGone) {
+  look(0, 0, {lease(1, 1)}, {NodeId{}, node(1), node(7)});
+  EXPECT_TRUE(peers_.any_claimable());
+  EXPECT_EQ(peers_.gone(), (std::vector<NodeId>{NodeId{}, node(7)}));
+}
+
+TEST_F(PeersTest, OnlySlotsOfNodesWithoutWaitingStepsAreIdle) {
+  NodeLease idle = lease(2, 1), busy = lease(3, 1);
+  idle.free_slots = 4;
+  busy.free_slots = 4;
+  busy.waiting_steps = 1;
+  look(0, 0, {idle, busy});
+  EXPECT_EQ(peers_.idle_slots(), 4);
+}
+
+}  // namespace
+}  // namespace millrace
