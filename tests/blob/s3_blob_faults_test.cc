@@ -140,8 +140,8 @@ TEST_F(S3BlobFaults, StoppingEndsWhoWaits) {
 }
 
 TEST_F(S3BlobFaults, TheCopiesUsedLongestAgoGoFirstAlsoAfterARestart) {
-  const auto bytes = [this](int i) { return Bytes::of(some_bytes(300, i)); };
-  const auto digest = [this](int i) { return sha256(some_bytes(300, i)); };
+  const auto bytes = [](int i) { return Bytes::of(some_bytes(300, i)); };
+  const auto digest = [](int i) { return sha256(some_bytes(300, i)); };
   {
     const auto cache = std::move(*BlobCache::open(directory_, 1000));
     for (int i = 0; i < 3; i++) cache->add(bytes(i), digest(i));
