@@ -305,7 +305,7 @@ TEST_P(SharedStoreSuite, AVerbIsPendingForTheOwnerUntilItIsRemoved) {
   const auto mine = pending(node(1));
   ASSERT_EQ(mine.size(), 2u);
   EXPECT_EQ(mine[0].id, a.id);
-  EXPECT_EQ(mine[0].job, one.key);
+  EXPECT_EQ(mine[0].job, one.id());
   EXPECT_EQ(mine[0].verb, "cancel");
   EXPECT_EQ(mine[0].argument, a.argument);
   EXPECT_EQ(mine[0].created_at, a.created_at);
