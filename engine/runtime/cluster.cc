@@ -181,7 +181,7 @@ void LocalRuntime::claim_from_gone(int64_t room) {
   on_writer([this, room, batch, gone = cluster_.peers.gone()] {
     auto page =
         std::make_shared<Result<ClaimPage>>(shared_->claim_from(node_, gone, std::nullopt, batch));
-    return [this, page, room, batch] {
+    return [this, page, room] {
       cluster_.claiming = false;
       int64_t claimed = 0;
       if (page->ok()) {
@@ -338,7 +338,7 @@ void LocalRuntime::look_at_foreign() {
       note(Wait{now, waiter, wait.job.key, wait.until});  // it came here
       continue;
     }
-    read_stored(wait.job.key, [this, waiter, job = wait.job](StoredResult stored) {
+    read_stored(wait.job.key, [this, waiter = waiter, job = wait.job](StoredResult stored) {
       reply_to(waiter, stored_reply(job, stored));
     });
   }

@@ -101,7 +101,7 @@ TEST_F(Pipelines, TheOptimisedPictureIsSmallerAndHasAPlaceholder) {
   const std::string& image = outputs[webp ? "image.webp" : "image.jpg"];
   EXPECT_GT(image.size(), 0u);
   EXPECT_LE(image.size(), photo.size());
-  EXPECT_NE(outputs["placeholder.json"].find("\""), std::string::npos);
+  EXPECT_NE(outputs["placeholder.json"].find('"'), std::string::npos);
   EXPECT_NE(outputs["metadata.json"].find("\"media_type\":"), std::string::npos);
   const double likeness = std::stod("0" + outputs["ssim.json"]);
   EXPECT_GT(likeness, 0.9);
