@@ -109,24 +109,28 @@ void Cluster::drop_fresh(size_t node) {
 
 // Records whose time is over by this node's clock, marks that nobody else looks after, blobs that
 // no record names. One round after the other: what a lost answer left marked, the next one finds,
-// and no message of one round is under way when the next one removes.
+// and no message of one round is under way when the next one removes. A node that drains begins no
+// removal, but ends those under way: a put of its last records may wait for a mark of its own,
+// which nobody else takes off while it lives.
 void Cluster::sweep(size_t node) {
   later(node, 3'000 + static_cast<int64_t>(random_.below(6'000)), [this, node] { sweep(node); });
   Node& n = nodes_[node];
-  if (!n.registered || n.draining || n.sweeping || time_ >= n.lease_until) return;
+  if (!n.registered || n.sweeping || time_ >= n.lease_until) return;
   n.sweeping = true;
   using Found = std::vector<Digest>;
   call<Found>(
       node,
-      [this, wall = wall(n), by = n.id] {
+      [this, wall = wall(n), by = n.id, draining = n.draining] {
         store_.sweep(wall);
+        const int64_t put_before = draining ? INT64_MIN : time_ - kBlobGraceMs;
         return std::optional<Found>(
-            store_.begin_removals(by, time_ - kBlobGraceMs, options_.broken != BrokenRule::kMark));
+            store_.begin_removals(by, put_before, options_.broken != BrokenRule::kMark));
       },
       [this, node](const std::optional<Found>& found) {
         Node& sweeper = nodes_[node];
         sweeper.removals = found ? found->size() : 0;
         sweeper.sweeping = sweeper.removals > 0;
+        if (sweeper.sweeping && sweeper.draining) COVER("sim_drain_ends_removals");
         if (!found) return;
         for (const Digest& digest : *found) {
           note([&] { return fmt::format("node {} marked {}", node, digest.hex()); });
