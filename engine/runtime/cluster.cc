@@ -9,6 +9,7 @@
 namespace millrace {
 namespace {
 
+constexpr int64_t kClaimedRetryMs = 100;  // between looks whether a claim has brought its jobs
 constexpr int64_t kWatchEveryMs = 100;  // between looks at other nodes' jobs, while somebody waits
 constexpr int64_t kVerbsEveryMs = 1'000;  // between looks for verbs, while jobs are here
 constexpr int64_t kDepartRetryMs = 1'000;
@@ -193,9 +194,11 @@ void LocalRuntime::claim_from_gone(int64_t room) {
           claimed++;
           std::vector<Verb> verbs;
           for (const PendingVerb& verb : job.verbs) verbs.push_back(core_verb(verb));
+          const JobKey key = job.record.key;
+          cluster_.arriving.insert(key);
           adopt(
-              std::make_shared<const JobRecord>(std::move(job.record)), [] {}, std::move(verbs),
-              true);
+              std::make_shared<const JobRecord>(std::move(job.record)),
+              [this, key] { cluster_.arriving.erase(key); }, std::move(verbs), true);
         }
       } else {
         log_event(LogLevel::kError, "store.claim_failed", {{"error", page->status().message()}});
@@ -274,6 +277,14 @@ void LocalRuntime::adopt_own(const JobId& job, std::function<void(Status)> then)
     auto verbs = std::make_shared<Result<std::vector<PendingVerb>>>(
         shared_->pending_verbs(node_, kVerbsPageMax));
     return [this, job, stored, verbs, then = std::move(then)] {
+      if (cluster_.claiming || cluster_.arriving.contains(job.key)) {
+        // The claim that made it ours brings it, and must find nobody who was faster: the job could
+        // have ended by then, and would begin anew.
+        after(kClaimedRetryMs, [this, job, then] { adopt_own(job, then); });
+        end_verb_read();
+        end_stored_read();
+        return;
+      }
       const bool found = stored->ok() && stored->value().has_value() && !(**stored)->tombstone;
       if (found && verbs->ok() && (**stored)->record.owner == node_) {
         std::vector<Verb> mine;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/core/event.h"
@@ -82,6 +83,7 @@ struct Cluster {
   Peers peers;
   int64_t told_until_us = 0;  // of the lease, as the core knows it; 0: it has none
   bool looking = false, claiming = false;
+  std::unordered_set<JobKey, JobKeyHash> arriving;  // claimed, and not with the core yet
   // Verbs whose documents are gone, while a read that may still bring them is under way.
   int verb_reads = 0;
   std::vector<VerbDone> gone_verbs;
