@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kExitStoreFailed = 5;
 constexpr int kPoints = 12;  // a job of this pipeline makes about that many syncs
+constexpr int kRoundsMax = 5 * kPoints;
 
 TEST(SyncFailure, ServerStopsOrRepeatsAndLosesNothing) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -29,9 +30,13 @@ TEST(SyncFailure, ServerStopsOrRepeatsAndLosesNothing) {
   std::mt19937 random(5);
   int stopped = 0, went_on = 0, failed = 0;
   PowerCut power(settings.data);
-  for (int at = 1; at <= kPoints; at++) {
-    SCOPED_TRACE(fmt::format("the {}th sync fails", at));
-    const std::string key = fmt::format("Idempotency-Key: k{}\r\n", at);
+  // Which sync is the nth depends on which thread is faster, and a record's are few: the points are
+  // gone through again until one was hit.
+  int rounds = 0;
+  while (rounds < kPoints || (stopped == 0 && rounds < kRoundsMax)) {
+    const int at = rounds++ % kPoints + 1;
+    SCOPED_TRACE(fmt::format("the {}th sync fails, round {}", at, rounds));
+    const std::string key = fmt::format("Idempotency-Key: k{}\r\n", rounds);
     power.begin();
     settings.environment = power.environment();
     std::string acknowledged;
@@ -76,7 +81,7 @@ TEST(SyncFailure, ServerStopsOrRepeatsAndLosesNothing) {
   }
   EXPECT_GT(stopped, 0) << "no record's sync was among them";
   EXPECT_GT(went_on, 0) << "no blob's sync was among them";
-  EXPECT_LT(failed, kPoints / 2);
+  EXPECT_LT(failed, rounds / 2);
   remove_tree(directory);
 }
 
