@@ -59,12 +59,6 @@ std::optional<BrokenRule> parse_rule(const std::string& name) {
   return std::nullopt;
 }
 
-std::string rule_names() {
-  std::string names;
-  for (const RuleName& rule : kRules) names += (names.empty() ? "" : ", ") + std::string(rule.name);
-  return names;
-}
-
 std::optional<Violation> run_cluster(const ClusterOptions& options, const std::string& out,
                                      bool print) {
   std::string log;

@@ -9,7 +9,6 @@
 namespace millrace::sim {
 
 std::optional<BrokenRule> parse_rule(const std::string& name);
-std::string rule_names();  // separated by commas
 
 // Nothing: all is well. The log of a failure goes to `out`; with `print` it is printed as well.
 std::optional<Violation> run_cluster(const ClusterOptions& options, const std::string& out,
