@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,6 +78,13 @@ pid_t spawn(std::vector<std::string> arguments, const std::string& log) {
   return pid;
 }
 
+// Whether files may carry attributes. versitygw keeps an object's metadata there; beside the files
+// ("sidecar"), a deletion that meets a put of the same key leaves an object without metadata, which
+// it then neither serves nor lets anybody replace.
+bool has_attributes(const std::string& directory) {
+  return ::setxattr(directory.c_str(), "user.probe", "", 0, 0) == 0;
+}
+
 std::string log_of(const std::string& path) {
   std::string text(4096, '\0');
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -119,11 +127,12 @@ void S3Server::start() {
                "--virtual-domain",
                "localhost:" + port,
                "--quiet",
-               "posix",
-               "--sidecar",
-               directory_ + "/sidecar",
-               directory_ + "/data"};
-    std::filesystem::create_directory(directory_ + "/sidecar");
+               "posix"};
+    if (!has_attributes(directory_)) {
+      std::filesystem::create_directory(directory_ + "/sidecar");
+      command.insert(command.end(), {"--sidecar", directory_ + "/sidecar"});
+    }
+    command.push_back(directory_ + "/data");
   } else {
     command = {std::string(kCache) + "/moto/bin/moto_server", "-H", "127.0.0.1", "-p", port};
   }
