@@ -183,11 +183,12 @@ void Core::State::adopt_steps(Job& job) {
       if (s.now.state == StepState::kWaiting) job.move_to(step, Phase::kParked);
       continue;
     }
-    const DurationMs deadline = job.node(step).deadline_ms;
-    if (deadline > 0 && s.now.started_at != 0) {
-      s.deadline_due =
-          now + std::clamp<DurationMs>(s.now.started_at + deadline - clock.wall(), 0, deadline);
-    }
+    const auto due = [&](DurationMs after) {
+      if (after <= 0 || s.now.started_at == 0) return kNever;
+      return now + std::clamp<DurationMs>(s.now.started_at + after - clock.wall(), 0, after);
+    };
+    s.deadline_due = due(job.node(step).deadline_ms);
+    s.give_up_due = due(job.node(step).retry.give_up_after_ms);
     if (s.now.state == StepState::kWaiting) {
       job.move_to(step, Phase::kParked);
     } else if (s.now.intent) {

@@ -50,6 +50,7 @@ struct LiveStep {
   TimeMs attempt_started_at = 0;
   TimeMs retry_due = kNever;     // by the core's clock
   TimeMs deadline_due = kNever;  // by the core's clock
+  TimeMs give_up_due = kNever;   // by the core's clock; of its retries
   bool stop_sent = false;
   bool suspect = false;  // runs with no other step beside it
 };

@@ -123,6 +123,7 @@ void Core::State::launch(Job& job, int step) {
   s.attempt_started_at = wall;
   if (s.now.started_at == 0) {
     s.now.started_at = wall;
+    if (node.retry.give_up_after_ms > 0) s.give_up_due = now + node.retry.give_up_after_ms;
     if (node.deadline_ms > 0) {
       s.deadline_due = now + node.deadline_ms;
       job.fresh |= bit(step);  // by the wall, hence also over the server's death
@@ -364,8 +365,7 @@ bool Core::State::schedule_retry(Job& job, int step, const StepOutcome& outcome,
       std::max(backoff_ms(retry, job, step, s.now.attempts),
                std::clamp<DurationMs>(outcome.retry_after_ms, 0, kRetryAfterMsMax));
   const TimeMs due = clock.now() + delay;
-  if (retry.give_up_after_ms > 0 &&
-      clock.to_wall(due) - s.now.started_at > retry.give_up_after_ms) {
+  if (due > s.give_up_due) {
     COVER("gave_up");
     return false;
   }

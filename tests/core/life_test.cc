@@ -107,6 +107,27 @@ TEST(Life, AClockThatIsSetForwardTimesNothingOutAndOneSetBackStopsNothing) {
   EXPECT_LE(t.core().next_deadline(), t.now() - 86'400'000 + 600'000);
 }
 
+// Regression: give_up_after went by the wall also while the server lived.
+TEST(Life, AClockThatIsSetForwardMakesNoStepGiveUp) {
+  CoreFixture t(
+      "pipeline: p\ntimeout: 3h\nsteps:\n  a: { use: pure, retry: { max: 9, backoff: 1s..1s, "
+      "jitter: none, "
+      "give_up_after: 1h } }\n");
+  t.submit("job1");
+  t.write_done("job1");
+  t.sleep(86'400'000);
+  t.tick();
+  t.step_failed("a", "busy", true);
+  t.pass(1000);
+  EXPECT_EQ(t.started("a").attempt, 2u);
+  while (t.has_write("job1")) t.write_done("job1");
+  for (int minute = 0; minute < 60; minute++) t.pass(60'000);
+  t.step_failed("a", "busy", true);
+  while (t.has_write("job1")) t.write_done("job1");
+  EXPECT_EQ(t.stored("job1").state, JobState::kFailed);
+  EXPECT_EQ(t.stored_step("job1", "a").attempts, 2u);
+}
+
 TEST(Life, ReadersOfAFailedStepAreSkippedAndTheRestGoesOn) {
   CoreFixture t(
       "pipeline: p\nsteps:\n"
