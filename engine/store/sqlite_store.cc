@@ -369,12 +369,17 @@ int SqliteStore::leave_tombstone(const JobRecord& record) {
 
 // ---- definitions
 
-Status SqliteStore::put_definition(const Digest& digest, const std::string& source) {
+Status SqliteStore::put_definitions(const std::vector<Definition>& definitions) {
   ON_THREAD(kWriter);
-  return transact("storing a definition", [&] {
-    add_definition_.bind_bytes(1, digest.bytes);
-    add_definition_.bind_text(2, source);
-    return add_definition_.run();
+  return transact("storing definitions", [&] {
+    int code = SQLITE_DONE;
+    for (const auto& [digest, source] : definitions) {
+      if (code != SQLITE_DONE) break;
+      add_definition_.bind_bytes(1, digest.bytes);
+      add_definition_.bind_text(2, source);
+      code = add_definition_.run();
+    }
+    return code;
   });
 }
 

@@ -487,12 +487,16 @@ TEST_P(StoreSuite, AForeignCursorIsRefused) {
 TEST_P(StoreSuite, ADefinitionIsKeptUnderItsDigest) {
   const Digest digest = sha256("graph");
   EXPECT_FALSE(store().definition(digest)->has_value());
-  ASSERT_TRUE(store().put_definition(digest, "pipeline: x\n").ok());
-  ASSERT_TRUE(store().put_definition(digest, "pipeline: x\n").ok());
+  const Digest other = sha256("another graph");
+  ASSERT_TRUE(store().put_definitions({{digest, "pipeline: x\n"}}).ok());
+  ASSERT_TRUE(
+      store().put_definitions({{digest, "pipeline: x\n"}, {other, "pipeline: y\n"}}).ok());
+  ASSERT_TRUE(store().put_definitions({}).ok());
   reopen();
   const auto source = store().definition(digest);
   ASSERT_TRUE(source.ok() && source->has_value());
   EXPECT_EQ(**source, "pipeline: x\n");
+  EXPECT_EQ(store().definition(other)->value_or(""), "pipeline: y\n");
 }
 
 }  // namespace millrace
