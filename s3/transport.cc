@@ -1,7 +1,6 @@
 #include "s3/transport.h"
 
 #include <fmt/core.h>
-#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <memory>
 
 #include "s3/curl.h"
+#include "s3/without_sigpipe.h"
 
 namespace millrace::s3 {
 namespace {
@@ -20,29 +20,6 @@ int64_t monotonic_ms() {
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
-
-// A write to a connection that the other side closed raises SIGPIPE (OpenSSL writes without
-// MSG_NOSIGNAL), and the process's disposition is not ours to change: held back in this thread.
-class WithoutSigpipe {
- public:
-  WithoutSigpipe() {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-  }
-  ~WithoutSigpipe() {
-    if (sigismember(&before_, SIGPIPE) == 1) return;
-    const struct timespec now = {0, 0};
-    while (sigtimedwait(&pipe_, nullptr, &now) == SIGPIPE) {
-    }
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  WithoutSigpipe(const WithoutSigpipe&) = delete;
-  WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
-
- private:
-  sigset_t pipe_, before_;
-};
 
 // A thread's handle with its open connections.
 class Session {
