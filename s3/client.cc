@@ -1,6 +1,5 @@
 #include "s3/client.h"
 
-#include <curl/curl.h>
 #include <fmt/core.h>
 #include <time.h>
 
@@ -9,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "s3/curl.h"
 #include "s3/xml.h"
 
 namespace millrace::s3 {
@@ -21,6 +21,12 @@ constexpr int64_t kWaitSliceMs = 50;
 std::string header_of(const Answer& answer, const std::string& name) {
   const auto found = answer.headers.find(name);
   return found == answer.headers.end() ? std::string() : found->second;
+}
+
+// Of an HTTP date; -1: it is none.
+time_t time_of(const std::string& date) {
+  const Curl* curl = load_curl();
+  return curl == nullptr ? -1 : curl->getdate(date.c_str(), nullptr);
 }
 
 uint64_t number_of(std::string_view text) {
@@ -122,7 +128,7 @@ Answer Client::once(const Call& call) const {
 
 void Client::note_clock(const Answer& answer) {
   const std::string date = header_of(answer, "date");
-  const time_t theirs = date.empty() ? -1 : curl_getdate(date.c_str(), nullptr);
+  const time_t theirs = time_of(date);
   if (theirs > 0) clock_ahead_s_ = theirs - ::time(nullptr);
 }
 
@@ -208,7 +214,7 @@ Object Client::object_of(const Answer& answer) const {
   Object object;
   object.size = number_of(header_of(answer, "content-length"));
   object.etag = header_of(answer, "etag");
-  const time_t modified = curl_getdate(header_of(answer, "last-modified").c_str(), nullptr);
+  const time_t modified = time_of(header_of(answer, "last-modified"));
   if (modified > 0) object.modified_ms = (modified - clock_ahead_s_) * 1000;
   for (const auto& [name, value] : answer.headers) {
     if (name.starts_with(kMetadata)) object.metadata[name.substr(kMetadata.size())] = value;

@@ -1,14 +1,14 @@
 #include "s3/transport.h"
 
-#include <curl/curl.h>
 #include <fmt/core.h>
-#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
 #include <charconv>
 #include <memory>
-#include <mutex>
+
+#include "s3/curl.h"
+#include "s3/without_sigpipe.h"
 
 namespace millrace::s3 {
 namespace {
@@ -21,47 +21,24 @@ int64_t monotonic_ms() {
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
 
-// A write to a connection that the other side closed raises SIGPIPE (OpenSSL writes without
-// MSG_NOSIGNAL), and the process's disposition is not ours to change: held back in this thread.
-class WithoutSigpipe {
- public:
-  WithoutSigpipe() {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-  }
-  ~WithoutSigpipe() {
-    if (sigismember(&before_, SIGPIPE) == 1) return;
-    const struct timespec now = {0, 0};
-    while (sigtimedwait(&pipe_, nullptr, &now) == SIGPIPE) {
-    }
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  WithoutSigpipe(const WithoutSigpipe&) = delete;
-  WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
-
- private:
-  sigset_t pipe_, before_;
-};
-
 // A thread's handle with its open connections.
 class Session {
  public:
   ~Session() {
-    if (easy_ != nullptr) curl_easy_cleanup(easy_);
+    if (easy_ != nullptr) curl_->easy_cleanup(easy_);
   }
-  CURL* handle() {
-    static std::once_flag once;
-    std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+  CURL* handle(const Curl* curl) {
+    curl_ = curl;
     if (easy_ == nullptr) {
-      easy_ = curl_easy_init();
+      easy_ = curl->easy_init();
     } else {
-      curl_easy_reset(easy_);
+      curl->easy_reset(easy_);
     }
     return easy_;
   }
 
  private:
+  const Curl* curl_ = nullptr;
   CURL* easy_ = nullptr;
 };
 
@@ -140,14 +117,12 @@ int on_progress(void* context, curl_off_t, curl_off_t received, curl_off_t, curl
 }
 
 // A mistake in a call fails every test.
-template <typename Value>
-void set(CURL* easy, CURLoption option, Value value, bool* all_set) {
-  if (curl_easy_setopt(easy, option, value) != CURLE_OK) *all_set = false;
-}
-
-bool configure(CURL* easy, const Exchange& exchange, Transfer* transfer, curl_slist* headers,
-               char* error) {
+bool configure(const Curl* curl, CURL* easy, const Exchange& exchange, Transfer* transfer,
+               curl_slist* headers, char* error) {
   bool all = true;
+  const auto set = [curl](CURL* handle, CURLoption option, auto value, bool* all_set) {
+    if (curl->easy_setopt(handle, option, value) != CURLE_OK) *all_set = false;
+  };
   set(easy, CURLOPT_URL, exchange.url.c_str(), &all);
   set(easy, CURLOPT_PATH_AS_IS, 1L, &all);
   set(easy, CURLOPT_PROTOCOLS_STR, "http,https", &all);
@@ -224,25 +199,32 @@ Answer transfer(const Exchange& exchange) {
   thread_local Session session;
   const WithoutSigpipe without_sigpipe;
   Transfer state;
+  const Curl* curl = load_curl();
+  if (curl == nullptr) {
+    state.answer.trouble = Trouble::kInvalid;
+    state.answer.detail = curl_problem();
+    return std::move(state.answer);
+  }
   state.exchange = &exchange;
   state.moved_at_ms = monotonic_ms();
-  CURL* easy = session.handle();
-  std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(nullptr, curl_slist_free_all);
+  CURL* easy = session.handle(curl);
+  std::unique_ptr<curl_slist, decltype(curl->slist_free_all)> headers(nullptr,
+                                                                      curl->slist_free_all);
   // libcurl would wait for "100 Continue" before larger bodies, and call every body a form.
-  headers.reset(curl_slist_append(nullptr, "Expect:"));
+  headers.reset(curl->slist_append(nullptr, "Expect:"));
   bool typed = false;
   for (const std::string& header : exchange.headers) {
-    (void)curl_slist_append(headers.get(), header.c_str());
+    (void)curl->slist_append(headers.get(), header.c_str());
     typed = typed || header.starts_with("content-type:");
   }
-  if (!typed) (void)curl_slist_append(headers.get(), "Content-Type:");
+  if (!typed) (void)curl->slist_append(headers.get(), "Content-Type:");
   char error[CURL_ERROR_SIZE] = "";
-  if (!configure(easy, exchange, &state, headers.get(), error)) {
+  if (!configure(curl, easy, exchange, &state, headers.get(), error)) {
     state.answer.trouble = Trouble::kInvalid;
     state.answer.detail = "libcurl does not take this request";
     return std::move(state.answer);
   }
-  const CURLcode code = curl_easy_perform(easy);
+  const CURLcode code = curl->easy_perform(easy);
   Answer& answer = state.answer;
   answer.trouble = trouble_of(code, state);
   if (answer.trouble == Trouble::kStalled) {
@@ -250,7 +232,7 @@ Answer transfer(const Exchange& exchange) {
   } else if (state.too_large) {
     answer.detail = fmt::format("the answer has more than {} bytes", kAnswerBytesMax);
   } else if (answer.trouble != Trouble::kNone) {
-    answer.detail = printable(*error != '\0' ? error : curl_easy_strerror(code));
+    answer.detail = printable(*error != '\0' ? error : curl->easy_strerror(code));
   }
   return std::move(answer);
 }

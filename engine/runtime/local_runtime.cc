@@ -88,7 +88,8 @@ Status LocalRuntime::open_parts() {
   }
   auto place = blob_place(options_.blobs, options_.data);
   if (!place.ok()) return place.status();
-  // The workers first: the template process must inherit neither the store's lock nor its files.
+  // The template process first: it must inherit neither the store's lock nor its files, and loads
+  // the plugins while the store is opened.
   WorkerOptions worker_options = options_.workers;
   worker_options.budget = budget_;
   // The io lane reads inputs where they lie, and `store` gives them a second name.
@@ -100,7 +101,7 @@ Status LocalRuntime::open_parts() {
   if (options_.thread_isolation) running_slots_ = std::make_shared<RunningSlots>();
   worker_options.running = running_slots_;
   auto workers = options_.thread_isolation ? start_thread_workers(worker_options)
-                                           : start_process_workers(worker_options);
+                                           : begin_process_workers(worker_options);
   if (!workers.ok()) return workers.status();
   workers_ = std::move(*workers);
 
@@ -129,6 +130,7 @@ Status LocalRuntime::open_parts() {
   core.steps_inside = options_.thread_isolation;
   core.shared = shared_ != nullptr;
   core_ = std::make_unique<Core>(core);
+  RETURN_IF_ERROR(workers_->wait_loaded());
   definitions_ = std::make_unique<Definitions>(workers_->catalogue());
 
   writer_ = std::make_unique<Writer>(store_.get());

@@ -25,11 +25,9 @@ Status LocalRuntime::set_pipelines(std::vector<std::shared_ptr<const Graph>> gra
   // start and on a reload.
   auto done = std::make_shared<std::optional<Status>>();
   on_writer([this, graphs, done] {
-    Status status;
-    for (const auto& graph : graphs) {
-      status = store_->put_definition(graph->digest, graph->source);
-      if (!status.ok()) break;
-    }
+    std::vector<Definition> definitions;
+    for (const auto& graph : graphs) definitions.push_back({graph->digest, graph->source});
+    const Status status = store_->put_definitions(definitions);
     return [done, status] { *done = status; };
   });
   while (!done->has_value()) writer_->wait_and_drain();

@@ -19,7 +19,7 @@ Status LocalRuntime::open_store(const BlobPlace& place) {
   return {};
 }
 
-// After the workers were forked: the driver has threads of its own.
+// After the template process was spawned: the driver has threads of its own.
 Status LocalRuntime::open_shared_store() {
   MongoOptions mongo;
   mongo.uri = options_.store;

@@ -216,4 +216,21 @@ std::string_view RecordEncoder::encode(const JobRecord& record) {
   return {reinterpret_cast<const char*>(buffer_), size};
 }
 
+JobRecord tombstone_of(const JobRecord& record) {
+  JobRecord rest;
+  rest.key = record.key;
+  rest.rev = record.rev;
+  rest.write_id = record.write_id;
+  rest.salt = record.salt;
+  rest.pipeline = record.pipeline;
+  rest.request = record.request;
+  rest.state = record.state;
+  rest.keyed = true;
+  rest.created_at = record.created_at;
+  rest.started_at = record.started_at;
+  rest.finished_at = record.finished_at;
+  rest.expire_at = record.expire_at;
+  return rest;
+}
+
 }  // namespace millrace

@@ -71,6 +71,9 @@ class RecordEncoder {
   size_t buffer_bytes_ = 0;
 };
 
+// What is left of a deleted job that has an idempotency key. [any]
+JobRecord tombstone_of(const JobRecord& record);
+
 // Reads any bytes whatsoever. Corrupt E125: not such a document, or altered; Unavailable E122:
 // written by a newer version. [any]
 Result<JobRecord> decode_record(std::string_view bytes);

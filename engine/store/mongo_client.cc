@@ -18,25 +18,29 @@ void log_driver(mongoc_log_level_t level, const char* domain, const char* messag
   log_event(LogLevel::kDebug, "store.driver", {{"part", domain}, {"message", message}});
 }
 
-void start_driver() {
+Result<const MongoDriver*> start_driver() {
+  const auto driver = load_mongo_driver();
   static std::once_flag once;
-  std::call_once(once, [] {
-    mongoc_log_set_handler(log_driver, nullptr);
-    mongoc_init();  // for the life of the process: clean-up could not be repeated
+  if (!driver.ok()) return driver;
+  std::call_once(once, [&driver] {
+    (*driver)->log_set_handler(log_driver, nullptr);
+    (*driver)->init();  // for the life of the process: clean-up could not be repeated
   });
+  return driver;
 }
 
 // A client of the pool for the length of a scope.
 class Client {
  public:
-  explicit Client(mongoc_client_pool_t* pool)
-      : pool_(pool), client_(mongoc_client_pool_pop(pool)) {}
-  ~Client() { mongoc_client_pool_push(pool_, client_); }
+  Client(const MongoDriver* driver, mongoc_client_pool_t* pool)
+      : driver_(driver), pool_(pool), client_(driver->client_pool_pop(pool)) {}
+  ~Client() { driver_->client_pool_push(pool_, client_); }
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
   mongoc_client_t* get() const { return client_; }
 
  private:
+  const MongoDriver* driver_;
   mongoc_client_pool_t* pool_;
   mongoc_client_t* client_;
 };
@@ -70,9 +74,9 @@ void each_write_error(const bson_t* reply,
 }
 
 MongoClient::~MongoClient() {
-  if (pool_ != nullptr) mongoc_client_pool_destroy(pool_);
-  if (primary_ != nullptr) mongoc_read_prefs_destroy(primary_);
-  if (uri_ != nullptr) mongoc_uri_destroy(uri_);
+  if (pool_ != nullptr) driver_->client_pool_destroy(pool_);
+  if (primary_ != nullptr) driver_->read_prefs_destroy(primary_);
+  if (uri_ != nullptr) driver_->uri_destroy(uri_);
 }
 
 Result<std::unique_ptr<MongoClient>> MongoClient::open(const MongoOptions& options) {
@@ -83,14 +87,16 @@ Result<std::unique_ptr<MongoClient>> MongoClient::open(const MongoOptions& optio
 }
 
 Status MongoClient::connect(const MongoOptions& options) {
-  start_driver();
+  auto driver = start_driver();
+  if (!driver.ok()) return driver.status();
+  driver_ = *driver;
   bson_error_t error;
   url_is_being_read = true;
-  uri_ = mongoc_uri_new_with_error(options.uri.c_str(), &error);
+  uri_ = driver_->uri_new_with_error(options.uri.c_str(), &error);
   url_is_being_read = false;
   // What the driver says may hold the password, for instance when it has a character that must be
   // written as %XX. With a '/' in it, the rest of it may have been taken for the database.
-  const char* database = uri_ != nullptr ? mongoc_uri_get_database(uri_) : nullptr;
+  const char* database = uri_ != nullptr ? driver_->uri_get_database(uri_) : nullptr;
   if (uri_ == nullptr || (database != nullptr && std::strchr(database, '@') != nullptr)) {
     return Status::unavailable(
         errors::kStoreOpen,
@@ -102,23 +108,23 @@ Status MongoClient::connect(const MongoOptions& options) {
                                "the URL of the store names no database: mongodb://HOST/DATABASE");
   }
   database_ = database;
-  if (const char* password = mongoc_uri_get_password(uri_)) {
+  if (const char* password = driver_->uri_get_password(uri_)) {
     secrets_ = {password, written_password(options.uri)};
   }
   name_ = "mongodb://";
-  for (auto* host = mongoc_uri_get_hosts(uri_); host != nullptr; host = host->next) {
+  for (auto* host = driver_->uri_get_hosts(uri_); host != nullptr; host = host->next) {
     name_ += host->host_and_port;
     if (host->next != nullptr) name_ += ',';
   }
-  if (const char* service = mongoc_uri_get_srv_hostname(uri_)) name_ += service;
+  if (const char* service = driver_->uri_get_srv_hostname(uri_)) name_ += service;
   name_ += '/' + database_;
   RETURN_IF_ERROR(set_options(options));
-  primary_ = mongoc_read_prefs_new(MONGOC_READ_PRIMARY);
-  pool_ = mongoc_client_pool_new_with_error(uri_, &error);
+  primary_ = driver_->read_prefs_new(MONGOC_READ_PRIMARY);
+  pool_ = driver_->client_pool_new_with_error(uri_, &error);
   if (pool_ == nullptr) {
     return Status::unavailable(errors::kStoreOpen, failed("connecting to", error).message());
   }
-  mongoc_client_pool_set_error_api(pool_, MONGOC_ERROR_API_VERSION_2);
+  driver_->client_pool_set_error_api(pool_, MONGOC_ERROR_API_VERSION_2);
   return greet();
 }
 
@@ -133,23 +139,23 @@ Status MongoClient::set_options(const MongoOptions& options) {
       {MONGOC_URI_HEARTBEATFREQUENCYMS, options.heartbeat_ms},
   };
   for (const auto& [name, value] : defaults) {
-    if (mongoc_uri_has_option(uri_, name)) continue;
-    CHECK(mongoc_uri_set_option_as_int32(uri_, name, static_cast<int32_t>(value)));
+    if (driver_->uri_has_option(uri_, name)) continue;
+    CHECK(driver_->uri_set_option_as_int32(uri_, name, static_cast<int32_t>(value)));
   }
   majority_ms_ = options.majority_ms;
-  CHECK(mongoc_uri_set_option_as_bool(uri_, MONGOC_URI_RETRYWRITES, false));
-  CHECK(mongoc_uri_set_option_as_bool(uri_, MONGOC_URI_RETRYREADS, true));
-  if (mongoc_uri_get_appname(uri_) == nullptr) CHECK(mongoc_uri_set_appname(uri_, "millrace"));
+  CHECK(driver_->uri_set_option_as_bool(uri_, MONGOC_URI_RETRYWRITES, false));
+  CHECK(driver_->uri_set_option_as_bool(uri_, MONGOC_URI_RETRYREADS, true));
+  if (driver_->uri_get_appname(uri_) == nullptr) CHECK(driver_->uri_set_appname(uri_, "millrace"));
   return {};
 }
 
 Status MongoClient::greet() {
-  const Client client(pool_);
+  const Client client(driver_, pool_);
   bson_error_t error;
   BsonDoc hello, reply;
   hello.small("hello", 1);
-  const bool answered = mongoc_client_command_simple(client.get(), "admin", hello.get(), primary_,
-                                                     reply.reply(), &error);
+  const bool answered = driver_->client_command_simple(client.get(), "admin", hello.get(), primary_,
+                                                       reply.reply(), &error);
   if (!answered) {
     const Status status = failed("greeting", error);
     return Status::unavailable(errors::kStoreOpen, status.message());
@@ -171,11 +177,11 @@ Result<BsonDoc> MongoClient::write(BsonDoc command) {
   BsonDoc concern;
   concern.text("w", "majority").flag("j", true).number("wtimeout", majority_ms_);
   command.doc("writeConcern", concern);
-  const Client client(pool_);
+  const Client client(driver_, pool_);
   bson_error_t error;
   BsonDoc reply;
-  if (!mongoc_client_command_simple(client.get(), database_.c_str(), command.get(), nullptr,
-                                    reply.reply(), &error)) {
+  if (!driver_->client_command_simple(client.get(), database_.c_str(), command.get(), nullptr,
+                                      reply.reply(), &error)) {
     return failed("writing to", error);
   }
   bson_t inner;
@@ -190,10 +196,10 @@ Result<BsonDoc> MongoClient::write(BsonDoc command) {
 Result<BsonDoc> MongoClient::read(const BsonDoc& command, ReadLevel level) {
   BsonDoc options, reply;
   options.doc("readConcern", read_concern(level));
-  const Client client(pool_);
+  const Client client(driver_, pool_);
   bson_error_t error;
-  if (!mongoc_client_read_command_with_opts(client.get(), database_.c_str(), command.get(),
-                                            primary_, options.get(), reply.reply(), &error)) {
+  if (!driver_->client_read_command_with_opts(client.get(), database_.c_str(), command.get(),
+                                              primary_, options.get(), reply.reply(), &error)) {
     return failed("reading from", error);
   }
   succeeded();
@@ -204,22 +210,22 @@ Status MongoClient::find(const char* collection, const BsonDoc& filter, const Bs
                          ReadLevel level, const std::function<Status(BsonView)>& visit) {
   BsonDoc all;
   all.all(options).doc("readConcern", read_concern(level));
-  const Client client(pool_);
+  const Client client(driver_, pool_);
   mongoc_collection_t* where =
-      mongoc_client_get_collection(client.get(), database_.c_str(), collection);
+      driver_->client_get_collection(client.get(), database_.c_str(), collection);
   mongoc_cursor_t* cursor =
-      mongoc_collection_find_with_opts(where, filter.get(), all.get(), primary_);
+      driver_->collection_find_with_opts(where, filter.get(), all.get(), primary_);
   Status status;
   const bson_t* found = nullptr;
-  while (status.ok() && mongoc_cursor_next(cursor, &found)) status = visit(found);
+  while (status.ok() && driver_->cursor_next(cursor, &found)) status = visit(found);
   bson_error_t error;
-  if (mongoc_cursor_error(cursor, &error)) {
+  if (driver_->cursor_error(cursor, &error)) {
     status = failed("reading from", error);
   } else {
     succeeded();
   }
-  mongoc_cursor_destroy(cursor);
-  mongoc_collection_destroy(where);
+  driver_->cursor_destroy(cursor);
+  driver_->collection_destroy(where);
   return status;
 }
 

@@ -15,8 +15,6 @@
 // Thread: any.
 #pragma once
 
-#include <mongoc/mongoc.h>
-
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -27,6 +25,7 @@
 #include "engine/base/status.h"
 #include "engine/base/time.h"
 #include "engine/store/mongo_bson.h"
+#include "engine/store/mongo_driver.h"
 
 namespace millrace {
 
@@ -59,8 +58,8 @@ class MongoClient {
   MongoClient(const MongoClient&) = delete;
   MongoClient& operator=(const MongoClient&) = delete;
 
-  // Reads the URL and greets the server. E120: the URL cannot be read or names no database, or
-  // nobody answers.
+  // Reads the URL and greets the server. E120: the URL cannot be read or names no database, nobody
+  // answers, or the driver is not installed.
   static Result<std::unique_ptr<MongoClient>> open(const MongoOptions& options);
 
   // Hosts and database of the URL, without what is secret.
@@ -93,6 +92,7 @@ class MongoClient {
   Status failed(std::string message);
   void succeeded();
 
+  const MongoDriver* driver_ = nullptr;
   mongoc_uri_t* uri_ = nullptr;
   mongoc_client_pool_t* pool_ = nullptr;
   mongoc_read_prefs_t* primary_ = nullptr;

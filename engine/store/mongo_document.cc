@@ -56,19 +56,7 @@ BsonDoc job_document(const JobRecord& record, RecordEncoder* encoder) {
 }
 
 BsonDoc tombstone_document(const JobRecord& record, RecordEncoder* encoder) {
-  JobRecord rest;
-  rest.key = record.key;
-  rest.rev = record.rev;
-  rest.write_id = record.write_id;
-  rest.salt = record.salt;
-  rest.pipeline = record.pipeline;
-  rest.request = record.request;
-  rest.state = record.state;
-  rest.keyed = true;
-  rest.created_at = record.created_at;
-  rest.started_at = record.started_at;
-  rest.finished_at = record.finished_at;
-  rest.expire_at = record.expire_at;
+  const JobRecord rest = tombstone_of(record);
   BsonDoc doc = common_fields(rest);
   doc.number("expire_at", rest.expire_at)
       .binary("record", encoder->encode(rest))

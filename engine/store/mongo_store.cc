@@ -148,11 +148,15 @@ Status MongoStore::delete_ids(const char* collection, const BsonArray& ids, cons
   return reply.ok() ? write_errors(reply->get()) : reply.status();
 }
 
-Status MongoStore::put_definition(const Digest& digest, const std::string& source) {
+// One by one: together they might be more than a message may hold.
+Status MongoStore::put_definitions(const std::vector<Definition>& definitions) {
   ON_THREAD(kWriter);
-  BsonDoc document;
-  document.text("_id", digest.text()).text("source", source);
-  return insert_absent("definitions", BsonArray().add(document));
+  for (const auto& [digest, source] : definitions) {
+    BsonDoc document;
+    document.text("_id", digest.text()).text("source", source);
+    RETURN_IF_ERROR(insert_absent("definitions", BsonArray().add(document)));
+  }
+  return {};
 }
 
 // ---- removal

@@ -31,7 +31,7 @@
 // and mongo_commit.cc.
 //
 // One thread uses one client of a pool at a time, so every function may run beside every other,
-// but for the writer's (commit, claims, sweep, remove, put_definition): those share an encoder.
+// but for the writer's (commit, claims, sweep, remove, put_definitions): those share an encoder.
 #pragma once
 
 #include <atomic>
@@ -65,7 +65,7 @@ class MongoStore final : public SharedStore {
   // last count and what this node has accepted and ended since. So of other nodes' jobs it may be
   // late by that.
   Result<int64_t> count_unfinished() override;
-  Status put_definition(const Digest& digest, const std::string& source) override;
+  Status put_definitions(const std::vector<Definition>& definitions) override;
   Result<std::optional<std::string>> definition(const Digest& digest) override;
   Result<bool> names_blob(const Digest& digest) override;
 

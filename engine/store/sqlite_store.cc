@@ -348,18 +348,7 @@ Status SqliteStore::remove_damaged(const JobKey& key) {
 }
 
 int SqliteStore::leave_tombstone(const JobRecord& record) {
-  JobRecord rest;
-  rest.key = record.key;
-  rest.rev = record.rev;
-  rest.salt = record.salt;
-  rest.pipeline = record.pipeline;
-  rest.request = record.request;
-  rest.state = record.state;
-  rest.keyed = true;
-  rest.created_at = record.created_at;
-  rest.started_at = record.started_at;
-  rest.finished_at = record.finished_at;
-  rest.expire_at = record.expire_at;
+  const JobRecord rest = tombstone_of(record);
   const std::string_view bytes = encoder_.encode(rest);
   add_tombstone_.bind_bytes(1, rest.key.bytes);
   add_tombstone_.bind(2, rest.expire_at);
@@ -369,12 +358,17 @@ int SqliteStore::leave_tombstone(const JobRecord& record) {
 
 // ---- definitions
 
-Status SqliteStore::put_definition(const Digest& digest, const std::string& source) {
+Status SqliteStore::put_definitions(const std::vector<Definition>& definitions) {
   ON_THREAD(kWriter);
-  return transact("storing a definition", [&] {
-    add_definition_.bind_bytes(1, digest.bytes);
-    add_definition_.bind_text(2, source);
-    return add_definition_.run();
+  return transact("storing definitions", [&] {
+    int code = SQLITE_DONE;
+    for (const auto& [digest, source] : definitions) {
+      if (code != SQLITE_DONE) break;
+      add_definition_.bind_bytes(1, digest.bytes);
+      add_definition_.bind_text(2, source);
+      code = add_definition_.run();
+    }
+    return code;
   });
 }
 

@@ -54,7 +54,7 @@ class SqliteStore final : public Store {
   Result<std::optional<StoredJob>> read(const JobKey& key) override;
   Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit) override;
   Result<int64_t> count_unfinished() override;
-  Status put_definition(const Digest& digest, const std::string& source) override;
+  Status put_definitions(const std::vector<Definition>& definitions) override;
   Result<std::optional<std::string>> definition(const Digest& digest) override;
   Result<bool> names_blob(const Digest& digest) override;
 

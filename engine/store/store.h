@@ -1,7 +1,7 @@
 // Store: where records and definitions are durable. One contract suite
 // (tests/contract/store_suite.h) runs against every implementation, the simulator's included.
 //
-// Threads: commit, claim, sweep, remove and put_definition are called by the writer thread only;
+// Threads: commit, claim, sweep, remove and put_definitions are called by the writer thread only;
 // read, list, definition, count by the reader thread (or the writer), at the same time.
 //
 // Errors: a full disk is a known outcome (every record of the batch is kNoSpace, nothing was
@@ -44,6 +44,12 @@ struct StoredJob {
   bool tombstone = false;  // deleted; only key, salt, pipeline, request and times are kept
 };
 
+// A pipeline as its author wrote it, under the digest of what it means.
+struct Definition {
+  Digest digest;
+  std::string source;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -80,8 +86,9 @@ class Store {
   virtual Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit) = 0;
   virtual Result<int64_t> count_unfinished() = 0;
 
-  // Pipeline definitions by digest. Durable on return; putting the same again does nothing.
-  virtual Status put_definition(const Digest& digest, const std::string& source) = 0;
+  // Durable on return; of those that are there already nothing changes. Some may be stored when
+  // others are not.
+  virtual Status put_definitions(const std::vector<Definition>& definitions) = 0;
   virtual Result<std::optional<std::string>> definition(const Digest& digest) = 0;
 
   // Whether any record names the blob. Writer thread: what it says holds until the next commit.

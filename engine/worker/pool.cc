@@ -48,7 +48,7 @@ WorkerPool::~WorkerPool() {
   if (epoll_ >= 0) close(epoll_);
 }
 
-Result<std::unique_ptr<Workers>> WorkerPool::start(const WorkerOptions& options) {
+Result<std::unique_ptr<Workers>> WorkerPool::begin(const WorkerOptions& options) {
   auto pool = std::unique_ptr<WorkerPool>(new WorkerPool(options));
   pool->epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (pool->epoll_ < 0) {
@@ -56,17 +56,22 @@ Result<std::unique_ptr<Workers>> WorkerPool::start(const WorkerOptions& options)
                                fmt::format("no epoll descriptor: {}", strerror(errno)));
   }
   RETURN_IF_ERROR(pool->template_.spawn());
-  RETURN_IF_ERROR(pool->template_.wait_loaded(kLoadTimeoutUs));
-  RETURN_IF_ERROR(pool->load_catalogue());
+  return std::unique_ptr<Workers>(std::move(pool));
+}
+
+Status WorkerPool::wait_loaded() {
+  CHECK(catalogue_ == nullptr);
+  RETURN_IF_ERROR(template_.wait_loaded(kLoadTimeoutUs));
+  RETURN_IF_ERROR(load_catalogue());
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = kTemplateId;
-  epoll_ctl(pool->epoll_, EPOLL_CTL_ADD, pool->template_.socket(), &event);
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, template_.socket(), &event);
   const int64_t now_us = monotonic_us();
-  pool->ensure_workers(now_us);
-  pool->note_health(now_us);
-  pool->compute_next_check(now_us);
-  return std::unique_ptr<Workers>(std::move(pool));
+  ensure_workers(now_us);
+  note_health(now_us);
+  compute_next_check(now_us);
+  return {};
 }
 
 Status WorkerPool::load_catalogue() {
@@ -324,8 +329,14 @@ LaneStats WorkerPool::stats(Lane which) const {
   return stats;
 }
 
+Result<std::unique_ptr<Workers>> begin_process_workers(const WorkerOptions& options) {
+  return WorkerPool::begin(options);
+}
+
 Result<std::unique_ptr<Workers>> start_process_workers(const WorkerOptions& options) {
-  return WorkerPool::start(options);
+  auto workers = begin_process_workers(options);
+  if (workers.ok()) RETURN_IF_ERROR((*workers)->wait_loaded());
+  return workers;
 }
 
 }  // namespace millrace

@@ -31,8 +31,10 @@ Crew crew_of(const StepDecl& decl);
 class WorkerPool final : public Workers {
  public:
   // Unavailable E140. [loop]
-  static Result<std::unique_ptr<Workers>> start(const WorkerOptions& options);
+  static Result<std::unique_ptr<Workers>> begin(const WorkerOptions& options);
   ~WorkerPool() override;
+
+  Status wait_loaded() override;
 
   std::shared_ptr<const Catalogue> catalogue() const override { return catalogue_; }
   const std::vector<PluginProblem>& problems() const override { return problems_; }

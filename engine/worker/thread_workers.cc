@@ -84,6 +84,7 @@ class ThreadWorkers final : public Workers {
     return {};
   }
 
+  Status wait_loaded() override { return {}; }  // open() did
   std::shared_ptr<const Catalogue> catalogue() const override { return catalogue_; }
   const std::vector<PluginProblem>& problems() const override { return problems_; }
   uint32_t slots(Lane lane) const override {

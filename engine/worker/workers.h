@@ -81,7 +81,12 @@ class Workers {
  public:
   virtual ~Workers() = default;
 
-  // What the plugins declare, and which were refused. Valid from construction on.
+  // Waits until it is known what the plugins declare; everything below is for afterwards. Called
+  // once, after begin_process_workers(). Unavailable E140: the template process ended, or took too
+  // long.
+  virtual Status wait_loaded() = 0;
+
+  // What the plugins declare, and which were refused.
   virtual std::shared_ptr<const Catalogue> catalogue() const = 0;
   virtual const std::vector<PluginProblem>& problems() const = 0;
 
@@ -111,9 +116,11 @@ class Workers {
   virtual bool stuck() const = 0;
 };
 
-// Starts the template process (this same program, run as `worker-template`), loads the plugins
-// there, and returns when their declarations are known. Unavailable E140: the template process
-// could not be started.
+// Starts the template process (this same program, run as `worker-template`), which loads the
+// plugins: that takes longer than all else of a start, and the caller need not watch. Unavailable
+// E140: the template process could not be started.
+Result<std::unique_ptr<Workers>> begin_process_workers(const WorkerOptions& options);
+// The same, waited for.
 Result<std::unique_ptr<Workers>> start_process_workers(const WorkerOptions& options);
 Result<std::unique_ptr<Workers>> start_thread_workers(const WorkerOptions& options);
 

@@ -1,11 +1,11 @@
 #include "server/cli/client.h"
 
-#include <curl/curl.h>
 #include <fmt/core.h>
 
 #include <memory>
 
 #include "engine/base/errors.h"
+#include "s3/curl.h"
 #include "server/http/text.h"
 
 namespace millrace {
@@ -45,27 +45,28 @@ size_t on_header(char* data, size_t size, size_t count, void* context) {
   return size * count;
 }
 
-using Handle = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
-using Lines = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
-using Mime = std::unique_ptr<curl_mime, decltype(&curl_mime_free)>;
+using s3::Curl;
+using Handle = std::unique_ptr<CURL, decltype(Curl::easy_cleanup)>;
+using Lines = std::unique_ptr<curl_slist, decltype(Curl::slist_free_all)>;
+using Mime = std::unique_ptr<curl_mime, decltype(Curl::mime_free)>;
 
-void append_line(Lines* lines, const std::string& line) {
-  curl_slist* longer = curl_slist_append(lines->get(), line.c_str());
+void append_line(const Curl& lib, Lines* lines, const std::string& line) {
+  curl_slist* longer = lib.slist_append(lines->get(), line.c_str());
   if (longer != nullptr) {
     (void)lines->release();
     lines->reset(longer);
   }
 }
 
-void fill_form(curl_mime* mime, const std::vector<FormField>& form) {
+void fill_form(const Curl& lib, curl_mime* mime, const std::vector<FormField>& form) {
   for (const FormField& field : form) {
-    curl_mimepart* part = curl_mime_addpart(mime);
-    curl_mime_name(part, field.name.c_str());
+    curl_mimepart* part = lib.mime_addpart(mime);
+    lib.mime_name(part, field.name.c_str());
     if (field.file.empty()) {
-      curl_mime_data(part, field.text.data(), field.text.size());
+      lib.mime_data(part, field.text.data(), field.text.size());
     } else {
-      curl_mime_filedata(part, field.file.c_str());
-      curl_mime_type(part, "application/octet-stream");  // the server looks at the bytes
+      lib.mime_filedata(part, field.file.c_str());
+      lib.mime_type(part, "application/octet-stream");  // the server looks at the bytes
     }
   }
 }
@@ -105,45 +106,49 @@ Result<HttpReply> HttpClient::perform(const std::string& method, const std::stri
                                       const std::vector<std::string>& headers,
                                       const std::vector<FormField>* form,
                                       const std::function<bool(std::string_view)>* piece) {
-  const Handle handle(curl_easy_init(), curl_easy_cleanup);
+  if (s3::load_curl() == nullptr) {
+    return Status::unavailable(errors::kServerUnreachable, s3::curl_problem());
+  }
+  const Curl& lib = *s3::load_curl();
+  const Handle handle(lib.easy_init(), lib.easy_cleanup);
   CURL* curl = handle.get();
   if (curl == nullptr)
     return Status::unavailable(errors::kServerUnreachable, "libcurl did not start");
   Transfer transfer;
   transfer.piece = piece;
-  Lines lines(nullptr, curl_slist_free_all);
-  for (const std::string& line : headers) append_line(&lines, line);
-  append_line(&lines, "Expect:");  // a round trip less
-  if (!token_.empty()) append_line(&lines, "Authorization: Bearer " + token_);
+  Lines lines(nullptr, lib.slist_free_all);
+  for (const std::string& line : headers) append_line(lib, &lines, line);
+  append_line(lib, &lines, "Expect:");  // a round trip less
+  if (!token_.empty()) append_line(lib, &lines, "Authorization: Bearer " + token_);
   const std::string url = server_ + path;
   char message[CURL_ERROR_SIZE] = {};
-  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
-  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
-  curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
-  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
-  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
-  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-  Mime mime(nullptr, curl_mime_free);
+  lib.easy_setopt(curl, CURLOPT_URL, url.c_str());
+  lib.easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
+  lib.easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  lib.easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
+  lib.easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
+  lib.easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+  lib.easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
+  lib.easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+  lib.easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
+  lib.easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  Mime mime(nullptr, lib.mime_free);
   if (form != nullptr) {
-    mime.reset(curl_mime_init(curl));
-    fill_form(mime.get(), *form);
-    curl_easy_setopt(curl, CURLOPT_MIMEPOST, mime.get());
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
+    mime.reset(lib.mime_init(curl));
+    fill_form(lib, mime.get(), *form);
+    lib.easy_setopt(curl, CURLOPT_MIMEPOST, mime.get());
+    lib.easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
   } else if (method == "POST") {
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
-    append_line(&lines, "Content-Type:");  // there is none to name
+    lib.easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+    append_line(lib, &lines, "Content-Type:");  // there is none to name
   }
-  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, lines.get());
-  const CURLcode code = curl_easy_perform(curl);
+  lib.easy_setopt(curl, CURLOPT_HTTPHEADER, lines.get());
+  const CURLcode code = lib.easy_perform(curl);
   const bool stopped = code == CURLE_WRITE_ERROR && piece != nullptr;
   if (code != CURLE_OK && !stopped) {
     return Status::unavailable(
         errors::kServerUnreachable,
-        fmt::format("{}: {}", server_, *message != '\0' ? message : curl_easy_strerror(code)));
+        fmt::format("{}: {}", server_, *message != '\0' ? message : lib.easy_strerror(code)));
   }
   return std::move(transfer.reply);
 }

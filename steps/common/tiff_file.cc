@@ -172,4 +172,28 @@ void TiffWriter::add_page(std::vector<TiffValue> values) {
   link_ = bytes_.size() - 4;
 }
 
+bool move_first_page(std::string_view tiff, TiffWriter* writer, std::vector<TiffValue>* values) {
+  constexpr uint16_t kStripOffsets = 273, kOrientation = 274, kStripBytes = 279;
+  const TiffReader reader({reinterpret_cast<const uint8_t*>(tiff.data()), tiff.size()});
+  std::vector<TiffEntry> made;
+  uint64_t next = 0;
+  if (!reader.ok() || !reader.directory(reader.first_directory(), 4096, &made, &next)) return false;
+  const TiffEntry* offsets = find_tag(made, kStripOffsets);
+  const TiffEntry* sizes = find_tag(made, kStripBytes);
+  if (offsets == nullptr || sizes == nullptr) return false;
+  for (const TiffEntry& entry : made) {
+    const bool skipped = entry.tag == kStripOffsets || entry.tag == kOrientation;
+    if (skipped || !entry.inside) continue;
+    values->push_back(
+        {entry.tag, entry.type, static_cast<uint32_t>(entry.count), reader.little_bytes(entry)});
+  }
+  TiffValue moved{kStripOffsets, 4, static_cast<uint32_t>(offsets->count), ""};
+  for (uint64_t i = 0; i < offsets->count; ++i) {
+    const ByteView strip = reader.file().sub({reader.value(*offsets, i), reader.value(*sizes, i)});
+    moved.bytes += tiff_long(0, writer->append(strip.data, strip.size)).bytes;
+  }
+  values->push_back(std::move(moved));
+  return true;
+}
+
 }  // namespace millrace

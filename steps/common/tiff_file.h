@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "steps/common/byte_view.h"
@@ -90,5 +91,10 @@ class TiffWriter {
   std::string bytes_;
   size_t link_ = 4;  // where the offset of the next page has to be written
 };
+
+// Moves the strips of the first page of `tiff`, a file in memory, into `writer`, and appends the
+// page's values to `values`: those of the strips' new places, without the orientation. False: it
+// has no page, or one without strips.
+bool move_first_page(std::string_view tiff, TiffWriter* writer, std::vector<TiffValue>* values);
 
 }  // namespace millrace

@@ -9,9 +9,9 @@
 namespace millrace {
 namespace {
 
-constexpr uint16_t kSubfileType = 254, kCompression = 259, kStripOffsets = 273, kOrientation = 274,
-                   kStripBytes = 279, kPageNumber = 297, kArtist = 315, kBits = 258, kSamples = 277,
-                   kCopyright = 33432, kExifDirectory = 34665, kGpsDirectory = 34853;
+constexpr uint16_t kSubfileType = 254, kCompression = 259, kOrientation = 274, kPageNumber = 297,
+                   kArtist = 315, kBits = 258, kSamples = 277, kCopyright = 33432,
+                   kExifDirectory = 34665, kGpsDirectory = 34853;
 constexpr uint64_t kValueMax = 16 << 20;  // bytes of one value that `keep` carries over
 
 // Tags that describe the samples or the file: the new page has its own.
@@ -62,29 +62,8 @@ class TiffRewriter {
 
   // Moves the one page of `tiff` into the output.
   Problem splice(const std::string& tiff) {
-    const TiffReader reader({reinterpret_cast<const uint8_t*>(tiff.data()), tiff.size()});
-    std::vector<TiffEntry> made;
-    uint64_t next = 0;
-    if (!reader.ok() || !reader.directory(reader.first_directory(), 4096, &made, &next)) {
-      return corrupt("TIFF", "nothing was written");
-    }
-    const TiffEntry* offsets = find_tag(made, kStripOffsets);
-    const TiffEntry* sizes = find_tag(made, kStripBytes);
-    if (offsets == nullptr || sizes == nullptr) return corrupt("TIFF", "no strips were written");
     std::vector<TiffValue> values;
-    for (const TiffEntry& entry : made) {
-      const bool skipped = entry.tag == kStripOffsets || entry.tag == kOrientation;
-      if (skipped || !entry.inside) continue;
-      values.push_back(
-          {entry.tag, entry.type, static_cast<uint32_t>(entry.count), reader.little_bytes(entry)});
-    }
-    TiffValue moved{kStripOffsets, 4, static_cast<uint32_t>(offsets->count), ""};
-    for (uint64_t i = 0; i < offsets->count; ++i) {
-      const ByteView strip =
-          reader.file().sub({reader.value(*offsets, i), reader.value(*sizes, i)});
-      moved.bytes += tiff_long(0, writer_.append(strip.data, strip.size)).bytes;
-    }
-    values.push_back(std::move(moved));
+    if (!move_first_page(tiff, &writer_, &values)) return corrupt("TIFF", "no strips were written");
     add_metadata(&values);
     writer_.add_page(std::move(values));
     return {};

@@ -2,13 +2,14 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
-#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
 #include <charconv>
 #include <memory>
 #include <mutex>
+
+#include "s3/without_sigpipe.h"
 
 namespace millrace::notify_step {
 namespace {
@@ -26,29 +27,6 @@ int64_t monotonic_ms() {
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
-
-// A write to a connection that the receiver closed raises SIGPIPE (OpenSSL writes without
-// MSG_NOSIGNAL), and the host's disposition is not ours to change: it is held back in this thread.
-class WithoutSigpipe {
- public:
-  WithoutSigpipe() {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-  }
-  ~WithoutSigpipe() {
-    if (sigismember(&before_, SIGPIPE) == 1) return;
-    const struct timespec now = {0, 0};
-    while (sigtimedwait(&pipe_, nullptr, &now) == SIGPIPE) {
-    }
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  WithoutSigpipe(const WithoutSigpipe&) = delete;
-  WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
-
- private:
-  sigset_t pipe_, before_;
-};
 
 // A thread's handle with its open connections. They are given up when the policy changes.
 class Session {
@@ -256,7 +234,7 @@ std::string url_part(CURLU* url, CURLUPart part) {
 
 Answer deliver(const Delivery& delivery) {
   thread_local Session session;
-  const WithoutSigpipe without_sigpipe;
+  const s3::WithoutSigpipe without_sigpipe;
   Transfer transfer;
   transfer.delivery = &delivery;
   CURL* easy = session.handle(delivery.policy_text);

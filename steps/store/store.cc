@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "engine/abi/step.h"
+#include "s3/curl.h"
 #include "steps/store/file_store.h"
 #include "steps/store/key.h"
 #include "steps/store/place.h"
@@ -189,6 +190,15 @@ const mr_step kStep = {
 
 const mr_step* const kSteps[] = {&kStep};
 
+// Inside the sandbox no library can be loaded any more.
+int32_t load(char* error, size_t error_size) {
+  if (s3::load_curl() != nullptr) return 0;
+  if (error_size > 0) {
+    *fmt::format_to_n(error, error_size - 1, "{}", s3::curl_problem()).out = '\0';
+  }
+  return -1;
+}
+
 }  // namespace
 }  // namespace millrace::store_step
 
@@ -199,5 +209,5 @@ extern "C" MR_EXPORT const mr_plugin mr_plugin_v1 = {.size = sizeof(mr_plugin),
                                                      .version = "1.1",
                                                      .steps = millrace::store_step::kSteps,
                                                      .step_count = 1,
-                                                     .load = nullptr,
+                                                     .load = millrace::store_step::load,
                                                      .start = nullptr};

@@ -484,15 +484,14 @@ TEST_P(StoreSuite, AForeignCursorIsRefused) {
 
 // ---- definitions
 
-TEST_P(StoreSuite, ADefinitionIsKeptUnderItsDigest) {
-  const Digest digest = sha256("graph");
-  EXPECT_FALSE(store().definition(digest)->has_value());
-  ASSERT_TRUE(store().put_definition(digest, "pipeline: x\n").ok());
-  ASSERT_TRUE(store().put_definition(digest, "pipeline: x\n").ok());
+TEST_P(StoreSuite, DefinitionsAreKeptUnderTheirDigests) {
+  const Definition one{sha256("graph"), "pipeline: x\n"}, two{sha256("other"), "pipeline: y\n"};
+  EXPECT_FALSE(store().definition(one.digest)->has_value());
+  ASSERT_TRUE(store().put_definitions({one}).ok());
+  ASSERT_TRUE(store().put_definitions({one, two}).ok());
   reopen();
-  const auto source = store().definition(digest);
-  ASSERT_TRUE(source.ok() && source->has_value());
-  EXPECT_EQ(**source, "pipeline: x\n");
+  EXPECT_EQ(store().definition(one.digest)->value_or(""), one.source);
+  EXPECT_EQ(store().definition(two.digest)->value_or(""), two.source);
 }
 
 }  // namespace millrace

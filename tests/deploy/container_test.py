@@ -58,6 +58,14 @@ class Image(unittest.TestCase):
             paths = dict(re.findall(r"^\s*(\S+) => (/\S+)", run("ldd", binary).stdout, re.M))
             self.assertNotIn("not found", run("ldd", binary).stdout)
             needed |= {os.path.realpath(paths[name]) for name in names if name in paths}
+        # Libraries that are loaded only where they are wanted are named in the program.
+        program = PROGRAM.read_bytes().decode("latin-1")
+        named = set(re.findall(r"lib[A-Za-z0-9_.+-]+\.so\.\d+(?=\0)", program))
+        later = named - set(re.findall(r"^\s*(\S+)", run("ldd", PROGRAM).stdout, re.M))
+        self.assertEqual(later, {"libcurl.so.4", "libmongoc-1.0.so.0"})
+        cache = run("/sbin/ldconfig", "-p").stdout
+        known = dict(re.findall(r"^\s*(\S+) \(.*=> (/\S+)$", cache, re.M))
+        needed |= {os.path.realpath(known[name]) for name in later}
         # Every machine has libc6; that Debian 12 has the others is thereby known: they
         # are installed here.
         packages = self.packages_of(needed) - {"libc6"}

@@ -221,8 +221,8 @@ Result<bool> SimStore::names_blob(const Digest& digest) {
 
 // ---- definitions
 
-Status SimStore::put_definition(const Digest& digest, const std::string& source) {
-  definitions_.emplace(digest, source);
+Status SimStore::put_definitions(const std::vector<Definition>& definitions) {
+  for (const auto& [digest, source] : definitions) definitions_.emplace(digest, source);
   return {};
 }
 

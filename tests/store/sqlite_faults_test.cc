@@ -234,7 +234,7 @@ TEST_F(SqliteFaults, ASweepOnAFullDiskIsRefusedAndHarmless) {
             WriteResult::kApplied);
   vfs.fail(Fault::kFull, 1, 100);
   EXPECT_EQ(store->sweep(10, 10, nullptr).status().number(), errors::kNoSpace);
-  EXPECT_EQ(store->put_definition(sha256("x"), "x").number(), errors::kNoSpace);
+  EXPECT_EQ(store->put_definitions({{sha256("x"), "x"}}).number(), errors::kNoSpace);
   vfs.fail(Fault::kNone, 0);
   EXPECT_TRUE(store->read(record.key)->has_value());
   EXPECT_EQ(*store->sweep(10, 10, nullptr), 1);

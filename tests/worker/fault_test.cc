@@ -311,6 +311,22 @@ TEST(Fault, NothingWakesAnIdlePool) {
   EXPECT_EQ(poll(&ready, 1, 300), 0);
 }
 
+// What the caller does in between may take as long as it likes.
+TEST(Fault, PluginsAreLoadedBehindTheCallersBack) {
+  auto begun = begin_process_workers(WorkerFixture::faulty());
+  ASSERT_TRUE(begun.ok());
+  ASSERT_TRUE((*begun)->wait_loaded().ok());
+  EXPECT_NE((*begun)->catalogue()->find("fault"), nullptr);
+}
+
+TEST(Fault, ATemplateThatEndsIsHeardOfByWhoWaits) {
+  WorkerOptions options = WorkerFixture::faulty();
+  options.executable = "/bin/true";
+  auto begun = begin_process_workers(options);
+  ASSERT_TRUE(begun.ok());
+  EXPECT_EQ((*begun)->wait_loaded().number(), 140);
+}
+
 TEST(Fault, ExecutableThatIsNoneIsAnErrorAtStart) {
   WorkerOptions options = WorkerFixture::faulty();
   options.executable = "/nonexistent/millrace";

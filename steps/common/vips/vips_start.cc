@@ -80,6 +80,14 @@ bool init() {
   return ok;
 }
 
+// Another plugin of this process may have done it all: each has its own copy of this code, and
+// libvips is one.
+bool is_started() {
+  return open_vips_codecs() == allowed_vips_codecs() && vips_vector_isenabled() == FALSE &&
+         vips_cache_get_max() == 0 && vips_cache_get_max_mem() == 0 &&
+         vips_cache_get_max_files() == 0 && vips_concurrency_get() == 1;
+}
+
 }  // namespace
 
 std::vector<std::string> allowed_vips_codecs() {
@@ -102,6 +110,7 @@ int start_vips(char* error, size_t error_size) {
   };
   if (error_size < 2) return -1;
   error_size -= 1;  // for the NUL
+  if (is_started()) return 0;
   if (!init()) return fail("libvips does not start: " + take_vips_error());
   vips_vector_set_enabled(FALSE);  // liborc writes code at run time, which the sandbox forbids
   build_arithmetic();
