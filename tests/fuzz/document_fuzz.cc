@@ -9,25 +9,30 @@
 namespace millrace {
 namespace {
 
-// Nothing found by chance has the right checksum. Where the document has a record, it is given it.
-void mend_record(std::string* bytes) {
+constexpr size_t kSmallestBytes = 5;  // a document's size, and the zero at its end
+
+void write_little_endian(uint32_t value, char* out) {
+  for (int i = 0; i < 4; i++) out[i] = static_cast<char>(value >> (8 * i));
+}
+
+// Nothing found by chance has the right size and the right checksum, and behind them is most of the
+// code. Where the document has a record, it is given them.
+void mend(std::string* bytes) {
+  if (bytes->size() < kSmallestBytes) return;
+  write_little_endian(static_cast<uint32_t>(bytes->size()), bytes->data());
+  bytes->back() = '\0';
   bson_t document;
-  if (!bson_init_static(&document, reinterpret_cast<const uint8_t*>(bytes->data()), bytes->size())) {
-    return;
-  }
+  CHECK(bson_init_static(&document, reinterpret_cast<uint8_t*>(bytes->data()), bytes->size()));
   const auto record = bson_bytes(&document, "record");
   if (!record || record->size() < kRecordChecksumAt + kRecordChecksumBytes) return;
-  const uint32_t sum = record_checksum(*record);
-  const auto at = static_cast<size_t>(record->data() - bytes->data()) + kRecordChecksumAt;
-  for (size_t i = 0; i < kRecordChecksumBytes; i++) {
-    (*bytes)[at + i] = static_cast<char>(sum >> (8 * i));
-  }
+  const size_t at = static_cast<size_t>(record->data() - bytes->data());
+  write_little_endian(record_checksum(*record), bytes->data() + at + kRecordChecksumAt);
 }
 
 void check_job(const StoredJob& job) {
   RecordEncoder encoder;
-  const BsonDoc document = job.tombstone ? tombstone_document(job.record, &encoder)
-                                         : job_document(job.record, &encoder);
+  const BsonDoc document =
+      job.tombstone ? tombstone_document(job.record, &encoder) : job_document(job.record, &encoder);
   const auto again = read_job(document.get());
   CHECK(again.ok() && again->tombstone == job.tombstone);
   CHECK(again->record.id() == job.record.id() && again->record.rev == job.record.rev);
@@ -65,7 +70,7 @@ void read(std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string bytes(reinterpret_cast<const char*>(data), size);
   millrace::read(bytes);
-  millrace::mend_record(&bytes);
+  millrace::mend(&bytes);
   millrace::read(bytes);
   return 0;
 }
