@@ -93,12 +93,23 @@ function(millrace_test_program name)
   target_precompile_headers(${name} REUSE_FROM precompiled_test)
 endfunction()
 
+# How long tests may take here, as a multiple: sanitizers make them three to ten times slower.
+set(millrace_slowness 1)
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  set(millrace_slowness 6)
+endif()
+# millrace_timeout(SECONDS TEST…): beyond so many seconds a test of ctest counts as hanging.
+function(millrace_timeout seconds)
+  math(EXPR seconds "${seconds} * ${millrace_slowness}")
+  set_tests_properties(${ARGN} PROPERTIES TIMEOUT ${seconds})
+endfunction()
+
 # millrace_tests_together(NAME libraries…): the same, and ctest runs the program once with all its tests, since they share
 # something that takes long to start.
 function(millrace_tests_together name)
   millrace_test_program(${name} ${ARGN})
   add_test(NAME ${name} COMMAND ${name} --gtest_filter=-*Long.*)
-  set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
+  millrace_timeout(1800 ${name})
 endfunction()
 
 # millrace_tests(NAME libraries…): a test program of which each test is known to ctest.
@@ -107,10 +118,7 @@ endfunction()
 include(GoogleTest)
 function(millrace_tests name)
   millrace_test_program(${name} ${ARGN})
-  set(seconds 300)
-  if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")  # three to ten times slower
-    set(seconds 1800)
-  endif()
+  math(EXPR seconds "300 * ${millrace_slowness}")
   set(prefix TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 300)
   gtest_discover_tests(${name} ${prefix} TEST_FILTER "-*Long.*" PROPERTIES TIMEOUT ${seconds})
   gtest_discover_tests(${name} ${prefix} TEST_FILTER "*Long.*" TEST_LIST ${name}_LONG

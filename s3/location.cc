@@ -59,18 +59,38 @@ std::optional<std::string> percent_decode(std::string_view text) {
   return out;
 }
 
+// "name", "address" or "[address]", each perhaps with ":port".
+bool is_host(std::string_view text) {
+  if (text.size() > 255) return false;
+  size_t end = std::min(text.find(':'), text.size());
+  std::string_view marks = ".-_";
+  if (text.starts_with('[')) {
+    end = text.find(']');
+    if (end == std::string_view::npos) return false;
+    text.remove_prefix(1);
+    marks = ":.";
+    end--;
+  }
+  const std::string_view name = text.substr(0, end);
+  const bool plain = std::all_of(name.begin(), name.end(), [marks](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           marks.find(c) != std::string_view::npos;
+  });
+  if (name.empty() || !plain) return false;
+  text.remove_prefix(marks == ":." ? end + 1 : end);
+  if (text.empty()) return true;
+  const std::string_view port = text.substr(1);
+  return text.front() == ':' && !port.empty() && port.size() <= 5 &&
+         std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
 // "https://host:port", with a slash at its end at most.
 bool read_endpoint(std::string_view text, Location* location) {
   for (const std::string_view scheme : {"http", "https"}) {
     if (!text.starts_with(scheme) || !text.substr(scheme.size()).starts_with("://")) continue;
     std::string_view host = text.substr(scheme.size() + 3);
     if (host.ends_with('/')) host.remove_suffix(1);
-    if (host.empty() || host.size() > 255) return false;
-    const bool plain = std::all_of(host.begin(), host.end(), [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-             std::string_view(".-_:[]").find(c) != std::string_view::npos;
-    });
-    if (!plain) return false;
+    if (!is_host(host)) return false;
     // A Host header has no default port, and the signature is of that header.
     const std::string_view port = scheme == "http" ? ":80" : ":443";
     if (host.ends_with(port)) host.remove_suffix(port.size());

@@ -75,7 +75,8 @@ std::string resolved(std::string_view raw) {
   return out;
 }
 
-// Whether `text` begins with an opening tag of this name; its size with attributes, 0: it does not.
+// Whether `text` begins with an opening tag of this name; its size with attributes, 0: it does not,
+// npos: one begins, and nothing closes it.
 size_t opening(std::string_view text, std::string_view name) {
   if (!text.starts_with('<') || !text.substr(1).starts_with(name)) return 0;
   const size_t after = 1 + name.size();
@@ -83,7 +84,7 @@ size_t opening(std::string_view text, std::string_view name) {
   const char c = text[after];
   if (c != '>' && c != ' ' && c != '/' && c != '\t' && c != '\n' && c != '\r') return 0;
   const size_t end = text.find('>', after);
-  return end == std::string_view::npos ? 0 : end + 1;
+  return end == std::string_view::npos ? end : end + 1;
 }
 
 }  // namespace
@@ -95,6 +96,8 @@ bool XmlReader::next(std::string_view name, std::string_view* inside) {
     if (at == std::string_view::npos) return false;
     rest_.remove_prefix(at);
     const size_t size = opening(rest_, name);
+    // Nothing later is closed either; to look there would cost the square of the document's size.
+    if (size == std::string_view::npos) return false;
     if (size == 0) {
       rest_.remove_prefix(1);
       continue;

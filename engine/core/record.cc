@@ -15,13 +15,25 @@ constexpr const char* kStepStates[] = {"pending", "running", "waiting",  "succee
 constexpr std::string_view kBlobBegin = R"({"$blob":{"digest":")";
 constexpr size_t kDigestTextBytes = 7 + 64;
 
-void append_blobs(std::string_view text, std::vector<Digest>* digests) {
+// False: a blob in it has no digest.
+bool append_blobs(std::string_view text, std::vector<Digest>* digests) {
   for (size_t at = text.find(kBlobBegin); at != std::string_view::npos;
        at = text.find(kBlobBegin, at + 1)) {
     const auto digest = Digest::parse(text.substr(at + kBlobBegin.size(), kDigestTextBytes));
-    CHECK_MSG(digest.has_value(), "a record's text names a blob without a digest");
+    if (!digest) return false;
     digests->push_back(*digest);
   }
+  return true;
+}
+
+bool append_blobs(const JobRecord& record, std::vector<Digest>* digests) {
+  if (!append_blobs(record.inputs, digests) || !append_blobs(record.outputs, digests)) return false;
+  if (record.outputs_spilled) digests->push_back(*record.outputs_spilled);
+  for (const StepRecord& step : record.steps) {
+    if (!append_blobs(step.outputs, digests)) return false;
+    if (step.spilled) digests->push_back(*step.spilled);
+  }
+  return true;
 }
 
 }  // namespace
@@ -45,16 +57,15 @@ std::optional<JobState> parse_job_state(std::string_view name) {
 
 std::vector<Digest> named_blobs(const JobRecord& record) {
   std::vector<Digest> digests;
-  append_blobs(record.inputs, &digests);
-  append_blobs(record.outputs, &digests);
-  if (record.outputs_spilled) digests.push_back(*record.outputs_spilled);
-  for (const StepRecord& step : record.steps) {
-    append_blobs(step.outputs, &digests);
-    if (step.spilled) digests.push_back(*step.spilled);
-  }
+  CHECK_MSG(append_blobs(record, &digests), "a record's text names a blob without a digest");
   std::sort(digests.begin(), digests.end());
   digests.erase(std::unique(digests.begin(), digests.end()), digests.end());
   return digests;
+}
+
+bool blobs_have_digests(const JobRecord& record) {
+  std::vector<Digest> digests;
+  return append_blobs(record, &digests);
 }
 
 std::string effect_key(const Salt& salt, std::string_view step, std::string_view item,

@@ -123,6 +123,8 @@ struct JobRecord {
 
 // Every digest the record names: inputs, outputs, spilled text. A sweep must keep them all. [any]
 std::vector<Digest> named_blobs(const JobRecord& record);
+// Whether each blob in its texts has a digest; without, the record is damaged. [any]
+bool blobs_have_digests(const JobRecord& record);
 
 // About how many bytes a record takes, from above. [any]
 constexpr size_t kStepRecordBytes = 256;  // of one step without its texts

@@ -344,6 +344,8 @@ Result<JobRecord> decode_record(std::string_view bytes) {
       each_element(&at, [&](const bson_iter_t* it) { return get_field(it, &record, &has); });
   if (!read) return damaged(bytes, "an element is unknown, of another type, or cut short");
   if (has != kHasAll) return damaged(bytes, "an element is missing");
+  // The checksum finds accidents only, and the first format had none.
+  if (!blobs_have_digests(record)) return damaged(bytes, "a blob in it has no digest");
   return record;
 }
 

@@ -20,6 +20,9 @@ int fuzz_record(const uint8_t* data, size_t size);
 int fuzz_wire(const uint8_t* data, size_t size);
 int fuzz_address(const uint8_t* data, size_t size);
 int fuzz_image(const uint8_t* data, size_t size);
+int fuzz_location(const uint8_t* data, size_t size);
+int fuzz_xml(const uint8_t* data, size_t size);
+int fuzz_document(const uint8_t* data, size_t size);
 }
 
 namespace millrace {
@@ -43,6 +46,9 @@ const Target kTargets[] = {
     {"wire", fuzz_wire, 500, {"tests/fuzz/corpus/wire"}},
     {"address", fuzz_address, 200, {"tests/fuzz/corpus/address"}},
     {"image", fuzz_image, 400, {"tests/fuzz/corpus/image"}},
+    {"location", fuzz_location, 400, {"tests/fuzz/corpus/location"}},
+    {"xml", fuzz_xml, 400, {"tests/fuzz/corpus/xml"}},
+    {"document", fuzz_document, 400, {"tests/fuzz/corpus/document"}},
 };
 
 std::vector<std::string> corpus_of(const Target& target) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "s3/transport.h"
 #include "s3/xml.h"
 
 namespace millrace::s3 {
@@ -42,6 +43,8 @@ TEST(S3Location, WithAnEndpointHasTheBucketInThePath) {
   EXPECT_EQ(hosted.request_host(), "pictures.s3.example:9000");
   EXPECT_EQ(hosted.path(""), "/");
   EXPECT_EQ(read("s3://pictures?endpoint=https://s3.example:443").request_host(), "s3.example");
+  EXPECT_EQ(read("s3://pictures?endpoint=http://[::1]:9000").request_host(), "[::1]:9000");
+  EXPECT_EQ(read("s3://pictures?endpoint=http://[::1]:80").request_host(), "[::1]");
 }
 
 TEST(S3Location, IsReadBackFromItsUrl) {
@@ -67,6 +70,13 @@ TEST(S3Location, SaysWhatIsWrongWithIt) {
            {"s3://bucket/a b", "prefix"},
            {"s3://bucket?endpoint=ftp://x", "endpoint"},
            {"s3://bucket?endpoint=http://x/path", "endpoint"},
+           {"s3://bucket?endpoint=http://", "endpoint"},
+           {"s3://bucket?endpoint=http://:80", "endpoint"},
+           {"s3://bucket?endpoint=http://x:", "endpoint"},
+           {"s3://bucket?endpoint=http://x:80:80", "endpoint"},
+           {"s3://bucket?endpoint=http://x:port", "endpoint"},
+           {"s3://bucket?endpoint=http://[::1", "endpoint"},
+           {"s3://bucket?endpoint=http://[]:80", "endpoint"},
            {"s3://bucket?region=", "region"},
            {"s3://bucket?path_style=maybe", "path_style"},
            {"s3://bucket?secret=x", "nothing else"}}) {
@@ -107,6 +117,13 @@ TEST(S3Xml, OfGarbageFindsLess) {
   }
   EXPECT_EQ(XmlReader::text_of("<Key>&#xFFFFFFFFF;</Key>", "Key"), "&#xFFFFFFFFF;");
   EXPECT_EQ(XmlReader::text_of("<Key><![CDATA[a&b]]></Key>", "Key"), "a&b");
+}
+
+// An answer of the largest size, each of whose tags looks for its end: minutes, if all did.
+TEST(S3Xml, OfTagsThatNothingClosesTakesNoTime) {
+  std::string text;
+  while (text.size() < kAnswerBytesMax) text += "<Key ";
+  EXPECT_EQ(XmlReader::text_of(text, "Key"), "");
 }
 
 }  // namespace

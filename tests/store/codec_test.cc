@@ -217,6 +217,22 @@ TEST(Codec, AlteredBytesOfTheFirstFormatNeverDoHarm) {
   }
 }
 
+// Its blobs are looked for whenever it is written again, which must not end the program.
+TEST(Codec, ABlobWithoutADigestIsNoticed) {
+  Random random(8);
+  JobRecord value = record(&random);
+  value.steps.push_back(step(&random));
+  for (std::string* text : {&value.inputs, &value.outputs, &value.steps.back().outputs}) {
+    const std::string kept = *text;
+    *text = R"({"image":{"$blob":{"digest":"sha256:not","size":1}}})";
+    EXPECT_FALSE(blobs_have_digests(value));
+    RecordEncoder encoder;
+    EXPECT_EQ(decode_record(encoder.encode(value)).status().number(), errors::kStoreCorrupt);
+    *text = kept;
+  }
+  EXPECT_TRUE(blobs_have_digests(value));
+}
+
 TEST(Codec, ANewerFormatIsRefusedByName) {
   JobRecord value;
   value.rev = 1;
