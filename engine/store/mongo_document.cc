@@ -38,7 +38,7 @@ BsonDoc job_document(const JobRecord& record, RecordEncoder* encoder) {
     doc.text("group", "failed");
   }
   doc.number("created_at", record.created_at);
-  if (ended) doc.number("expire_at", record.expire_at);
+  if (ended) doc.number("finished_at", record.finished_at).number("expire_at", record.expire_at);
   doc.text("pipeline", record.pipeline);
   if (!record.labels.empty()) {
     BsonArray labels;
@@ -55,7 +55,7 @@ BsonDoc job_document(const JobRecord& record, RecordEncoder* encoder) {
   return doc;
 }
 
-BsonDoc tombstone_document(const JobRecord& record, RecordEncoder* encoder) {
+BsonDoc tombstone_document(const JobRecord& record, TimeMs expire_at, RecordEncoder* encoder) {
   JobRecord rest;
   rest.key = record.key;
   rest.rev = record.rev;
@@ -64,13 +64,13 @@ BsonDoc tombstone_document(const JobRecord& record, RecordEncoder* encoder) {
   rest.pipeline = record.pipeline;
   rest.request = record.request;
   rest.state = record.state;
-  rest.keyed = true;
+  rest.keyed = record.keyed;
   rest.created_at = record.created_at;
   rest.started_at = record.started_at;
   rest.finished_at = record.finished_at;
   rest.expire_at = record.expire_at;
   BsonDoc doc = common_fields(rest);
-  doc.number("expire_at", rest.expire_at)
+  doc.number("expire_at", expire_at)
       .binary("record", encoder->encode(rest))
       .flag("tombstone", true);
   return doc;
