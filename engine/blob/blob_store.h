@@ -59,6 +59,10 @@ class BlobStore {
   // Its length in bytes. NotFound E026. [any]
   virtual Result<uint64_t> size(const Digest& digest) = 0;
 
+  // Whether it is there, as the place says itself and nothing remembered of it: another process may
+  // have removed it since this one put it. [blob] Unavailable E126.
+  virtual Result<bool> still_there(const Digest& digest) = 0;
+
   // A read-only file with exactly these bytes, or empty when there is none (S3). Only of a blob
   // known to be durable. [any]
   virtual std::string path(const Digest& digest) const = 0;
@@ -69,6 +73,8 @@ class BlobStore {
   // Whether blobs are beyond a network: sweep() and remove() then take their time, and are for blob
   // threads instead of the writer. [any]
   virtual bool remote() const { return false; }
+  // For how long a removal that got no answer may still be carried out. [any]
+  virtual DurationMs removal_ms_max() const { return 0; }
   // Whether a blob could be written now. [blob] Unavailable: E123, E126.
   virtual Status probe() = 0;
   // Whether the last failure was a refusal (keys, permissions, no such bucket), which only somebody
@@ -79,7 +85,7 @@ class BlobStore {
 
   // Removes blobs last put before `before` for which `named` is false, at most `max`; returns how
   // many. `named` is asked with the blob held, so that no put of the same digest can pass between.
-  // [writer; blob when remote()]
+  // One thread at a time. [writer; blob when remote() or of several processes]
   virtual Result<int> sweep(TimeMs before, int max,
                             const std::function<Result<bool>(const Digest&)>& named) = 0;
 
@@ -93,6 +99,15 @@ class BlobStore {
   virtual Status remove(const Digest& digest,
                         const std::function<Result<bool>(const Digest&)>& named,
                         int64_t put_before_us = INT64_MAX, TimeMs kept_since = kNever) = 0;
+
+  // The same of a place that other processes use too. Where it can, it asks `named` once more when
+  // nobody finds the blob any more and it can still be given back: who was stopped between question
+  // and removal, for however long, takes nothing that was named meanwhile. [blob]
+  virtual Status remove_shared(const Digest& digest,
+                               const std::function<Result<bool>(const Digest&)>& named,
+                               TimeMs kept_since) {
+    return remove(digest, named, INT64_MAX, kept_since);
+  }
 };
 
 }  // namespace millrace

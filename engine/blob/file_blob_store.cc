@@ -347,6 +347,16 @@ Result<Bytes> FileBlobStore::read(const Digest& digest, bool verify) {
   return bytes;
 }
 
+// A change of its times goes to the server of a shared file system, while what a look says may be
+// of some seconds ago.
+Result<bool> FileBlobStore::still_there(const Digest& digest) {
+  const std::string name = path(digest);
+  if (ops_->touch(name.c_str()) == 0) return true;
+  if (errno != ENOENT && errno != ESTALE) return failed("renew", name, errno);
+  book_.forget(digest);
+  return false;
+}
+
 Result<uint64_t> FileBlobStore::size(const Digest& digest) {
   struct stat info {};
   const std::string name = path(digest);

@@ -8,6 +8,8 @@
 //   DIR/tmp/ID-7   a blob being written, where the file system has no unnamed files; ID.alive is
 //                  locked as long as their writer lives
 //
+// (A file in tmp may also be a blob on its way out: see remove_shared().)
+//
 // What a sink() wrote is such a file too, unnamed where possible, and a put of it starts at its
 // sync.
 //
@@ -51,6 +53,7 @@ class FileBlobStore final : public BlobStore {
   Result<Bytes> read(const Digest& digest, bool verify = false) override;
   Result<uint64_t> size(const Digest& digest) override;
   std::string path(const Digest& digest) const override;
+  Result<bool> still_there(const Digest& digest) override;
   bool verified(const Digest& digest) override;
   // Goes once around the directories at most, and ends after the one in which kSweepFilesMax files
   // were looked at; the next sweep goes on there.
@@ -60,6 +63,10 @@ class FileBlobStore final : public BlobStore {
   Status probe() override;
   Status remove(const Digest& digest, const std::function<Result<bool>(const Digest&)>& named,
                 int64_t put_before_us = INT64_MAX, TimeMs kept_since = kNever) override;
+  // Moves the file aside before `named` is asked for the second time.
+  Status remove_shared(const Digest& digest,
+                       const std::function<Result<bool>(const Digest&)>& named,
+                       TimeMs kept_since) override;
 
  private:
   friend class FileBlobSink;
@@ -80,7 +87,10 @@ class FileBlobStore final : public BlobStore {
   Status write_unnamed(const Digest& digest, const Bytes& bytes, mode_t mode, bool* written);
   Status write_named(const Digest& digest, const Bytes& bytes, mode_t mode);
   Status write_all(int fd, const Bytes& bytes, const std::string& name);
+  Result<bool> may_remove(const Digest& digest, TimeMs before, const Named& named);
   Result<bool> remove_held(const Digest& digest, TimeMs before, const Named& named);
+  Status remove_aside(const Digest& digest, TimeMs before, const Named& named);
+  TimeMs kept_until(const Digest& digest, TimeMs kept_since);
 
   Status make_fan_out(const Digest& digest);
   Status sync_path(const std::string& path);

@@ -158,7 +158,6 @@ void FileBlobStore::each_blob(int at, const std::function<bool(const Digest&)>& 
 }
 
 Result<int> FileBlobStore::sweep(TimeMs before, int max, const Named& named) {
-  ON_THREAD(kWriter);
   CHECK(max > 0);
   int removed = 0, looked_at = 0;
   Status status;
@@ -184,41 +183,76 @@ Result<int> FileBlobStore::sweep(TimeMs before, int max, const Named& named) {
 
 Status FileBlobStore::remove(const Digest& digest, const Named& named, int64_t put_before_us,
                              TimeMs kept_since) {
-  ON_THREAD(kWriter);
   const auto flight = book_.try_hold(digest);
   if (flight == nullptr) return {};  // somebody is putting it: it is wanted again
   const int64_t put_us = book_.put_us(digest);
   Status status;
   if (put_us < put_before_us) {
-    struct stat info {};
-    const bool kept = kept_since != kNever && ops_->stat(path(digest).c_str(), &info) == 0 &&
-                      (info.st_mode & S_ISVTX) != 0;
-    const auto gone = remove_held(digest, kept ? kept_since : kNever, named);
+    const auto gone = remove_held(digest, kept_until(digest, kept_since), named);
     if (!gone.ok()) status = gone.status();
   }
   book_.let_go(digest, flight, {});
   return status;
 }
 
-Result<bool> FileBlobStore::remove_held(const Digest& digest, TimeMs before, const Named& named) {
-  const std::string name = path(digest);
+// Of a blob that was put to be kept: `kept_since`; else no age keeps it.
+TimeMs FileBlobStore::kept_until(const Digest& digest, TimeMs kept_since) {
+  if (kept_since == kNever) return kNever;
   struct stat info {};
-  if (ops_->stat(name.c_str(), &info) != 0) return false;
+  const bool kept = ops_->stat(path(digest).c_str(), &info) == 0 && (info.st_mode & S_ISVTX) != 0;
+  return kept ? kept_since : kNever;
+}
+
+// Whether the file is there, older than `before`, and named by nobody. If so it is forgotten.
+Result<bool> FileBlobStore::may_remove(const Digest& digest, TimeMs before, const Named& named) {
+  struct stat info {};
+  if (ops_->stat(path(digest).c_str(), &info) != 0) return false;
   if (modified_ms(info) >= before) return false;
   const auto wanted = named(digest);
   if (!wanted.ok()) return wanted.status();
   if (*wanted) return false;
   book_.forget(digest);
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    suspects_.erase(digest);
-  }
-  // Not synced: a blob that comes back after a power loss is garbage, and found again.
-  if (ops_->unlink(name.c_str()) != 0 && errno != ENOENT) {
-    return Status::unavailable(errors::kBlobWrite,
-                               fmt::format("cannot remove {}: {}", name, std::strerror(errno)));
-  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  suspects_.erase(digest);
   return true;
+}
+
+Result<bool> FileBlobStore::remove_held(const Digest& digest, TimeMs before, const Named& named) {
+  const auto may = may_remove(digest, before, named);
+  if (!may.ok() || !*may) return may;
+  const std::string name = path(digest);
+  // Not synced: a blob that comes back after a power loss is garbage, and found again.
+  if (ops_->unlink(name.c_str()) != 0 && errno != ENOENT) return failed("remove", name);
+  return true;
+}
+
+Status FileBlobStore::remove_shared(const Digest& digest, const Named& named, TimeMs kept_since) {
+  const auto flight = book_.try_hold(digest);
+  if (flight == nullptr) return {};  // as in remove()
+  const Status status = remove_aside(digest, kept_until(digest, kept_since), named);
+  book_.let_go(digest, flight, {});
+  return status;
+}
+
+// A process that dies with a file aside has taken it: nobody named it when it was asked first.
+Status FileBlobStore::remove_aside(const Digest& digest, TimeMs before, const Named& named) {
+  const auto may = may_remove(digest, before, named);
+  if (!may.ok()) return may.status();
+  if (!*may) return {};
+  const auto aside = temporary_name();
+  if (!aside.ok()) return aside.status();
+  const std::string name = path(digest);
+  if (ops_->rename(name.c_str(), aside->c_str()) != 0) {
+    return errno == ENOENT ? Status() : failed("move", name);
+  }
+  const auto wanted = named(digest);
+  const bool back = !wanted.ok() || *wanted;
+  // Whoever put it anew meanwhile has put the same bytes.
+  if (back && ops_->link(aside->c_str(), name.c_str()) != 0 && errno != EEXIST) {
+    return failed("give back", name);
+  }
+  if (ops_->unlink(aside->c_str()) != 0 && errno != ENOENT) return failed("remove", *aside);
+  return wanted.ok() ? Status() : wanted.status();
 }
 
 }  // namespace millrace

@@ -259,7 +259,19 @@ Result<uint64_t> S3BlobStore::size(const Digest& digest) {
   return object.size;
 }
 
+Result<bool> S3BlobStore::still_there(const Digest& digest) {
+  s3::Object object;
+  const s3::Error error = client_.head(digest.hex(), &object);
+  if (error.failure == Failure::kNotFound) return false;
+  if (error) return unavailable("look for a blob", error);
+  return true;
+}
+
 // ---- removing
+
+DurationMs S3BlobStore::removal_ms_max() const {
+  return kDoubtMs;
+}
 
 Result<int> S3BlobStore::sweep(TimeMs before, int max, const Named& named) {
   CHECK(max > 0);

@@ -48,9 +48,11 @@ class S3BlobStore final : public BlobStore {
   // From the local copies, if they have it; with `verify` always from S3.
   Result<Bytes> read(const Digest& digest, bool verify = false) override;
   Result<uint64_t> size(const Digest& digest) override;
+  Result<bool> still_there(const Digest& digest) override;
   std::string path(const Digest& /*digest*/) const override { return {}; }
   bool verified(const Digest& /*digest*/) override { return false; }
   bool remote() const override { return true; }
+  DurationMs removal_ms_max() const override;
   // Puts a small object beside the blobs.
   Status probe() override;
   void stop() override { stopping_ = true; }

@@ -52,6 +52,12 @@ Status LocalRuntime::join_cluster() {
   cluster_.keeper =
       std::make_unique<LeaseKeeper>(shared_, node_, options_.lease_ms, options_.node_name);
   cluster_.peers.configure(node_, options_.lease_ms);
+  // On the writer thread. A node that has departed has nothing to send.
+  shared_->set_may_send([this] {
+    const int64_t now_us = boot_clock_us();
+    return now_us < cluster_.keeper->held_until_us() &&
+           now_us < cluster_.batch_good_until_us.load(std::memory_order_acquire);
+  });
   RETURN_IF_ERROR(cluster_.keeper->begin());
   log_event(
       LogLevel::kInfo, "node.joined",
@@ -84,8 +90,9 @@ void LocalRuntime::look_at_lease(TimeMs now) {
 // Everything is written and nothing runs: the others may take what this node gave back.
 void LocalRuntime::depart_when_idle() {
   if (cluster_.keeper == nullptr || cluster_.departing || cluster_.departed) return;
-  if (!events_.empty() || !in_flight_.empty() || cluster_.claiming || !core_->idle()) return;
-  if (stored_reads_ > 0) return;  // what was claimed may be on its way to the core
+  if (!events_.empty() || !in_flight_.empty() || arrivals_.claiming() || !core_->idle()) return;
+  if (!shared_sweep_->idle()) return;  // removals that have begun come to their end
+  if (arrivals_.reading()) return;     // what was claimed may be on its way to the core
   cluster_.departing = true;
   on_reader([this] {
     const Status status = cluster_.keeper->depart();
@@ -174,16 +181,16 @@ void LocalRuntime::forget_gone() {
 // ---- claims
 
 void LocalRuntime::claim_from_gone(int64_t room) {
-  if (cluster_.claiming || room <= 0 || draining_) return;
-  cluster_.claiming = true;
-  stored_reads_++;
+  if (arrivals_.claiming() || room <= 0 || draining_) return;
+  arrivals_.claim_begins();
+  arrivals_.read_begins();
   cluster_.verb_reads++;
   const int batch = static_cast<int>(std::min<int64_t>(room, kAdoptBatch));
   on_writer([this, room, batch, gone = cluster_.peers.gone()] {
     auto page =
         std::make_shared<Result<ClaimPage>>(shared_->claim_from(node_, gone, std::nullopt, batch));
     return [this, page, room] {
-      cluster_.claiming = false;
+      arrivals_.claim_ends();
       int64_t claimed = 0;
       if (page->ok()) {
         for (const DamagedJob& job : (*page)->unreadable) {
@@ -195,10 +202,10 @@ void LocalRuntime::claim_from_gone(int64_t room) {
           std::vector<Verb> verbs;
           for (const PendingVerb& verb : job.verbs) verbs.push_back(core_verb(verb));
           const JobKey key = job.record.key;
-          cluster_.arriving.insert(key);
+          arrivals_.claim_brings(key);
           adopt(
               std::make_shared<const JobRecord>(std::move(job.record)),
-              [this, key] { cluster_.arriving.erase(key); }, std::move(verbs), true);
+              [this, key] { arrivals_.has_arrived(key); }, std::move(verbs), true);
         }
       } else {
         log_event(LogLevel::kError, "store.claim_failed", {{"error", page->status().message()}});
@@ -207,7 +214,7 @@ void LocalRuntime::claim_from_gone(int64_t room) {
         log_event(LogLevel::kInfo, "jobs.claimed", {{"jobs", claimed}});
       }
       end_verb_read();
-      end_stored_read();
+      arrivals_.read_ends();
       const bool more = page->ok() && (*page)->next.has_value();
       if (more && room > claimed) {
         claim_from_gone(room - claimed);
@@ -270,19 +277,19 @@ void LocalRuntime::verb_done(const VerbDone& done) {
 
 // Makes a job resident that is ours and was set aside, with the verbs that wait for it.
 void LocalRuntime::adopt_own(const JobId& job, std::function<void(Status)> then) {
-  stored_reads_++;
+  arrivals_.read_begins();
   cluster_.verb_reads++;
   on_reader([this, job, then = std::move(then)]() mutable {
     auto stored = std::make_shared<StoredResult>(shared_->read(job.key));
     auto verbs = std::make_shared<Result<std::vector<PendingVerb>>>(
         shared_->pending_verbs(node_, kVerbsPageMax));
     return [this, job, stored, verbs, then = std::move(then)] {
-      if (cluster_.claiming || cluster_.arriving.contains(job.key)) {
+      if (arrivals_.claim_may_bring(job.key)) {
         // The claim that made it ours brings it, and must find nobody who was faster: the job could
         // have ended by then, and would begin anew.
         after(kClaimedRetryMs, [this, job, then] { adopt_own(job, then); });
         end_verb_read();
-        end_stored_read();
+        arrivals_.read_ends();
         return;
       }
       const bool found = stored->ok() && stored->value().has_value() && !(**stored)->tombstone;
@@ -298,7 +305,7 @@ void LocalRuntime::adopt_own(const JobId& job, std::function<void(Status)> then)
         then(Status::unavailable(errors::kStoreFailed, "the job changed hands; try again"));
       }
       end_verb_read();
-      end_stored_read();
+      arrivals_.read_ends();
     };
   });
 }

@@ -8,6 +8,7 @@
 // Thread: loop.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -56,6 +57,9 @@ class Peers {
   bool any_claimable() const { return any_claimable_; }
   int64_t idle_slots() const { return idle_slots_; }
   size_t living() const { return living_; }  // this one included
+  // Whether no living node has a smaller id: what one node does for all is this one's to do. Two
+  // may think so, or for a while nobody.
+  bool first() const { return first_; }
 
  private:
   struct Seen {
@@ -70,6 +74,7 @@ class Peers {
   bool any_claimable_ = false;
   int64_t idle_slots_ = 0;
   size_t living_ = 0;
+  bool first_ = false;
 };
 
 // A wait for a job that is not resident here.
@@ -82,8 +87,7 @@ struct Cluster {
   std::unique_ptr<LeaseKeeper> keeper;
   Peers peers;
   int64_t told_until_us = 0;  // of the lease, as the core knows it; 0: it has none
-  bool looking = false, claiming = false;
-  std::unordered_set<JobKey, JobKeyHash> arriving;  // claimed, and not with the core yet
+  bool looking = false;
   // Verbs whose documents are gone, while a read that may still bring them is under way.
   int verb_reads = 0;
   std::vector<VerbDone> gone_verbs;
@@ -92,6 +96,13 @@ struct Cluster {
   std::unordered_map<JobKey, uint64_t, JobKeyHash> known_revs;
   bool watching = false;  // a look is under way or planned
   bool departing = false, departed = false;
+  // Until when (boot_clock_us) the blobs that the batch with the writer names are known to be
+  // there; the writer asks before it sends.
+  std::atomic<int64_t> batch_good_until_us{INT64_MAX};
+  bool securing = false;          // the blobs of that batch, since it takes long
+  uint64_t batch_sent = 0;        // the number of the batch that was handed to the writer last
+  bool suspects_waiting = false;  // a round for blobs of deleted jobs is planned
+  int64_t marks_looked_us = 0;    // monotonic; 0: never
 };
 
 }  // namespace millrace

@@ -73,8 +73,8 @@ LocalRuntime::~LocalRuntime() {
   // Threads first: their completions refer to this object and are never run from here on.
   blob_threads_.reset();
   reader_.reset();
-  cluster_.keeper.reset();  // which the reader may have been using
   writer_.reset();
+  cluster_.keeper.reset();  // which both may have been using
   workers_.reset();
   if (running_slots_) running_slots_->end();
   if (poll_fd_ >= 0) ::close(poll_fd_);
@@ -143,6 +143,7 @@ Status LocalRuntime::open_parts() {
   watch(poll_fd_, reader_->poll_fd());
   watch(poll_fd_, blob_threads_->poll_fd());
   watch(poll_fd_, workers_->poll_fd());
+  if (shared_ != nullptr) begin_shared_blobs();
   sweeper_.emplace(std::max(options_.retention_ms, kBlobGraceMsMin), wall_clock_ms(),
                    monotonic_us() / 1000);
   return {};
@@ -170,6 +171,7 @@ void LocalRuntime::pump() {
   const TimeMs now = wall_clock_ms();
   look_at_clock(now);
   if (shared_ != nullptr) look_at_lease(now);
+  if (shared_ != nullptr) secure_batch();
   collect_arrivals(now);
   run_timers();
   if (core_->next_deadline() <= now) note(Tick{now});
@@ -225,22 +227,12 @@ void LocalRuntime::carry_out(Action& action) {
       workers_->stop(stop->ticket);
     }
   } else if (auto* put = std::get_if<PutBytes>(&action)) {
-    CHECK(put->content->bytes.present());
-    blob_threads_->put(put->content->bytes, [this, ticket = put->ticket](Result<Digest> digest) {
-      BytesDurable event{wall_clock_ms(), ticket, {}, digest.ok() ? Status() : digest.status()};
-      if (digest.ok()) event.digest = *digest;
-      if (!digest.ok()) {
-        log_event(LogLevel::kWarning, "blob.put_failed", {{"error", digest.status().message()}});
-        if (digest.status().number() == errors::kNoSpace) watch_space();
-        if (digest.status().number() == errors::kBlobWrite) watch_blobs();
-      }
-      note(std::move(event));
-    });
+    put_bytes(*put);
   } else if (auto* reply = std::get_if<Answer>(&action)) {
     answer(*reply);
   } else if (auto* forget = std::get_if<Forget>(&action)) {
-    if (!forget->unfinished && stored_reads_ > 0) ended_meanwhile_.insert(forget->key);
-    if (shared_ != nullptr && stored_reads_ > 0) forgotten_meanwhile_.insert(forget->key);
+    if (!forget->unfinished) arrivals_.ends(forget->key);
+    if (shared_ != nullptr) arrivals_.is_let_go(forget->key);
     if (forget->unfinished) watch_foreign();  // whoever follows it does so by reading from now on
   } else if (auto* more = std::get_if<AdoptMore>(&action)) {
     adopt_more(more->room);
@@ -267,19 +259,26 @@ void LocalRuntime::write_dirty() {
   if (!in_flight_.empty()) return;
   in_flight_ = core_->collect_writes(kCommitBytesMax);
   if (in_flight_.empty()) return;
-  writer_->submit(in_flight_, [this](const CommitReport& report) { on_committed(report); });
+  batches_++;
+  send_batch();
 }
 
 void LocalRuntime::on_committed(const CommitReport& report) {
   metrics_->commit_duration.with({}).observe(static_cast<double>(report.duration_us) / 1e6);
   metrics_->commit_batch.with({}).observe(static_cast<double>(report.results.size()));
   CHECK(report.results.size() == in_flight_.size());
-  const std::vector<Write> batch = std::move(in_flight_);
+  std::vector<Write> batch = std::move(in_flight_);
   in_flight_.clear();
+  cluster_.batch_good_until_us.store(INT64_MAX, std::memory_order_release);
   // The next batch sets off before this one's consequences are worked out: the disk and the loop
   // work side by side. The jobs of this batch cannot be in it, their writes are still open.
   apply_events();
   write_dirty();
+  if (guard_ == nullptr) return report_batch(report, batch);
+  settle_batch(std::make_shared<const CommitReport>(report), std::move(batch));
+}
+
+void LocalRuntime::report_batch(const CommitReport& report, const std::vector<Write>& batch) {
   const TimeMs now = wall_clock_ms();
   for (size_t i = 0; i < batch.size(); i++) {
     note(WriteDone{now, batch[i].record->key, batch[i].record->rev, report.results[i]});

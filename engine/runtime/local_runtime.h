@@ -13,9 +13,12 @@
 
 #include "engine/blob/blob_threads.h"
 #include "engine/core/sweeper.h"
+#include "engine/runtime/arrivals.h"
+#include "engine/runtime/blob_guard.h"
 #include "engine/runtime/cluster.h"
 #include "engine/runtime/definitions.h"
 #include "engine/runtime/runtime.h"
+#include "engine/runtime/shared_sweep.h"
 #include "engine/runtime/suspects.h"
 #include "engine/store/reader.h"
 #include "engine/store/sqlite_store.h"
@@ -96,6 +99,7 @@ class LocalRuntime final : public Runtime {
   void carry_out(Action& action);
   void write_dirty();
   void on_committed(const CommitReport& report);
+  void report_batch(const CommitReport& report, const std::vector<Write>& batch);
   void on_write_done(const Write& write, WriteResult result);
   void on_step_result(StepResult result, TimeMs now);
   void count_step(const StepDecl& decl, const StepResult& result);
@@ -113,7 +117,6 @@ class LocalRuntime final : public Runtime {
   // requests about jobs that may not be resident (requests.cc)
   void answer(Answer& answer);
   void reply_to(WaiterId waiter, JobReply reply);
-  void end_stored_read();
   void find_graphs(std::vector<Digest> digests, std::function<void()> done);
   void read_stored(const JobKey& key, std::function<void(StoredResult)> done);
   void answer_existing(WaiterId waiter, const JobKey& key, const Digest& request);
@@ -164,8 +167,19 @@ class LocalRuntime final : public Runtime {
   void look_at_foreign();
   void on_changed(const ChangedJob& change);
   void depart_when_idle();
+  // blobs of a shared store (shared_blobs.cc)
+  void begin_shared_blobs();
+  void put_bytes(const PutBytes& put);
+  void send_batch();
+  void secure_batch();
+  int64_t batch_deadline_us() const;
+  void settle_batch(std::shared_ptr<const CommitReport> report, std::vector<Write> batch);
+  BlobGuard::Look look_at_blobs(const std::vector<Write>& batch) const;
+  void sweep_shared(TimeMs now, int64_t every);
+  void sweep_suspects();
+  SharedSweep::Round next_round(TimeMs now);
+
   void sweep();
-  void sweep_records(TimeMs now, int64_t every);
   // Blobs that may be garbage, as a look into a bucket found them.
   struct Suspicion {
     std::vector<Digest> digests;
@@ -191,9 +205,11 @@ class LocalRuntime final : public Runtime {
   const std::shared_ptr<ByteBudget> budget_;
   const NodeId node_ = NodeId::random();
   std::unique_ptr<Store> store_;
-  SqliteStore* embedded_ = nullptr;  // store_, when it is this one's alone
-  SharedStore* shared_ = nullptr;    // store_, when other nodes use it too
-  Cluster cluster_;                  // of a shared store; before what its thread uses goes
+  SqliteStore* embedded_ = nullptr;   // store_, when it is this one's alone
+  SharedStore* shared_ = nullptr;     // store_, when other nodes use it too
+  Cluster cluster_;                   // of a shared store; before what its thread uses goes
+  std::unique_ptr<BlobGuard> guard_;  // likewise, and the next
+  std::unique_ptr<SharedSweep> shared_sweep_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<Writer> writer_;
   std::unique_ptr<Reader> reader_;
@@ -207,7 +223,8 @@ class LocalRuntime final : public Runtime {
 
   std::vector<Event> events_;     // noted since the last turn
   std::vector<Action> actions_;   // of the event being applied; kept for its memory
-  std::vector<Write> in_flight_;  // the batch with the writer
+  std::vector<Write> in_flight_;  // the batch with the writer, or about to be
+  uint64_t batches_ = 0;          // so far
   std::unordered_map<Ticket, Loading> loading_;
   std::unordered_map<Ticket, const StepDecl*> running_;  // with the workers
   std::unordered_map<WaiterId, Waiter> waiters_;
@@ -237,12 +254,7 @@ class LocalRuntime final : public Runtime {
   bool ready_ = false;          // start() has ended well
   bool blobs_failing_ = false;  // a put failed, and no write went well since
   bool adopting_ = false;
-  // Jobs that ended while a read of the store or an adoption was under way, which may show them
-  // unfinished.
-  std::unordered_set<JobKey, JobKeyHash> ended_meanwhile_;
-  // Jobs of a shared store that ceased to be resident meanwhile, for whatever reason.
-  std::unordered_set<JobKey, JobKeyHash> forgotten_meanwhile_;
-  int stored_reads_ = 0;
+  Arrivals arrivals_;
 
   bool started_ = false;
   size_t removals_ = 0;  // on request, under way

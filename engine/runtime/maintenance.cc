@@ -80,7 +80,7 @@ void LocalRuntime::adopt_more(int64_t room) {
   }
   if (adopting_ || room <= 0 || draining_) return;
   adopting_ = true;
-  stored_reads_++;
+  arrivals_.read_begins();
   const int batch = static_cast<int>(std::min<int64_t>(room, kAdoptBatch));
   on_writer([this, room, batch, from = adopted_up_to_] {
     auto claimed =
@@ -89,7 +89,7 @@ void LocalRuntime::adopt_more(int64_t room) {
       adopting_ = false;
       for (const DamagedJob& job : damaged) skip_damaged(job);
       if (!claimed->ok()) {
-        end_stored_read();
+        arrivals_.read_ends();
         const Status& status = claimed->status();
         if (status.code() == Code::kCorrupt || status.number() == errors::kStoreVersion) {
           // To go on without jobs that were acknowledged would be to lose them without a word.
@@ -108,7 +108,7 @@ void LocalRuntime::adopt_more(int64_t room) {
         adopted++;
         adopt(std::make_shared<const JobRecord>(std::move(record)), [] {});
       }
-      end_stored_read();
+      arrivals_.read_ends();
       const bool more = static_cast<int>((*claimed)->size()) == batch;
       // From the beginning next time: a clock that stepped back gives young jobs old times.
       if (!more) adopted_up_to_.reset();
@@ -154,7 +154,7 @@ void LocalRuntime::find_graph(const Digest& digest, GraphFn done) {
 // after its Adopt is noted.
 void LocalRuntime::adopt(std::shared_ptr<const JobRecord> record, std::function<void()> then,
                          std::vector<Verb> verbs, bool claimed) {
-  stored_reads_++;  // until it is handed over: what we hold is as old as a read
+  arrivals_.read_begins();  // until it is handed over: what we hold is as old as a read
   auto pending = std::make_shared<PendingAdopt>();
   pending->event.record = std::move(record);
   pending->event.verbs = std::move(verbs);
@@ -209,14 +209,13 @@ void LocalRuntime::read_spilled(const std::shared_ptr<PendingAdopt>& pending, in
 void LocalRuntime::hand_over(const std::shared_ptr<PendingAdopt>& pending) {
   const JobKey key = pending->event.record->key;
   // Somebody was faster, and the job may even have ended since: this record is stale.
-  const bool stale =
-      core_->resident(key) || ended_meanwhile_.contains(key) || forgotten_meanwhile_.contains(key);
+  const bool stale = core_->resident(key) || arrivals_.is_stale(key);
   if (pending->claimed || !stale) {
     pending->event.now = wall_clock_ms();
     note(std::move(pending->event));
   }
   pending->then();
-  end_stored_read();
+  arrivals_.read_ends();
 }
 
 // ---- space
@@ -300,6 +299,7 @@ int64_t LocalRuntime::next_deadline_us() const {
   if (!events_.empty()) return 0;
   int64_t deadline = workers_->next_deadline_us();
   if (!timers_.empty()) deadline = std::min(deadline, timers_.begin()->first);
+  if (shared_ != nullptr) deadline = std::min(deadline, batch_deadline_us());
   const TimeMs core = core_->next_deadline();
   if (core != kNever) {
     const int64_t ahead_ms = std::max<int64_t>(0, core - wall_clock_ms());
@@ -322,6 +322,7 @@ void LocalRuntime::drain() {
   ON_THREAD(kLoop);
   if (draining_) return;
   draining_ = true;
+  if (shared_sweep_ != nullptr) shared_sweep_->drain();
   note(Drain{wall_clock_ms()});
 }
 

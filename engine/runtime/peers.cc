@@ -11,6 +11,7 @@ void Peers::note(const ClusterLook& look) {
   forgettable_.clear();
   idle_slots_ = 0;
   living_ = 1;
+  first_ = true;
   const auto owns = [&look](const NodeId& node) {
     return std::find(look.owners.begin(), look.owners.end(), node) != look.owners.end();
   };
@@ -31,6 +32,7 @@ void Peers::note(const ClusterLook& look) {
       continue;
     }
     living_++;
+    if (lease.node < self_) first_ = false;
     if (lease.waiting_steps == 0) idle_slots_ += lease.free_slots;
   }
   seen_ = std::move(seen);

@@ -177,7 +177,7 @@ void LocalRuntime::answer(Answer& answer) {
 }
 
 void LocalRuntime::read_stored(const JobKey& key, std::function<void(StoredResult)> done) {
-  stored_reads_++;
+  arrivals_.read_begins();
   on_reader([this, key, done = std::move(done)]() mutable {
     auto stored = std::make_shared<StoredResult>(store_->read(key));
     // Another node may have accepted it, by a server of the database that ours does not know of.
@@ -190,7 +190,7 @@ void LocalRuntime::read_stored(const JobKey& key, std::function<void(StoredResul
       if (found) definitions.push_back(stored->value()->record.definition);
       find_graphs(std::move(definitions), [this, stored, done] {
         done(std::move(*stored));
-        end_stored_read();
+        arrivals_.read_ends();
       });
     };
   });
@@ -209,13 +209,6 @@ void LocalRuntime::find_graphs(std::vector<Digest> digests, std::function<void()
                          const std::shared_ptr<const Graph>&, const std::string&) mutable {
     find_graphs(std::move(digests), std::move(done));
   });
-}
-
-void LocalRuntime::end_stored_read() {
-  CHECK(stored_reads_ > 0);
-  if (--stored_reads_ > 0) return;
-  ended_meanwhile_.clear();
-  forgotten_meanwhile_.clear();
 }
 
 // The key's first job is in the store: the same request gets that job, another request a conflict.
@@ -258,7 +251,7 @@ void LocalRuntime::wait_for_stored(WaiterId waiter, const JobId& job, TimeMs unt
     JobReply reply = stored_reply(job, stored);
     if (!reply.status.ok() || is_final(reply.view.record->state)) {
       reply_to(waiter, std::move(reply));
-    } else if (ended_meanwhile_.contains(job.key)) {
+    } else if (arrivals_.has_ended(job.key)) {
       wait_for_stored(waiter, job, until);  // it ended while we read: the next read shows it
     } else if (shared_ != nullptr && reply.view.record->owner != node_ &&
                !core_->view(job.key).has_value()) {
@@ -285,7 +278,7 @@ void LocalRuntime::cancel_stored(WaiterId waiter, const JobId& job) {
     }
     if (!reply.status.ok()) {
       reply_to(waiter, std::move(reply));
-    } else if (ended_meanwhile_.contains(job.key)) {
+    } else if (arrivals_.has_ended(job.key)) {
       cancel_stored(waiter, job);
     } else if (core_->view(job.key)) {
       note(Cancel{wall_clock_ms(), waiter, job.key});
@@ -469,7 +462,11 @@ void LocalRuntime::put_blob(Bytes bytes, std::function<void(Result<Digest>)> don
     if (digest.ok()) sweeper_->uploaded(*digest, monotonic_us() / 1000);
     done(std::move(digest));
   };
-  blob_threads_->put(std::move(bytes), on_put, true);
+  if (guard_ != nullptr) {
+    guard_->put_kept(std::move(bytes), on_put);
+  } else {
+    blob_threads_->put(std::move(bytes), on_put, true);
+  }
 }
 
 void LocalRuntime::read_blob(const Digest& digest, std::function<void(Result<Bytes>)> done) {

@@ -18,7 +18,7 @@ void LocalRuntime::sweep() {
   const TimeMs now = wall_clock_ms();
   const int64_t every = std::clamp(options_.retention_ms / 10, kSweepEveryMsMin, kSweepEveryMsMax);
   if (shared_ != nullptr) {
-    sweep_records(now, every);
+    sweep_shared(now, every);
     return;
   }
   if (!sweeper_->may_sweep(now, monotonic_us() / 1000) || no_space_) {
@@ -100,29 +100,14 @@ void LocalRuntime::sweep_store(TimeMs now, int64_t every, std::optional<TimeMs> 
   });
 }
 
-// Of a shared store: expired records alone. Their blobs stay, since another node may be about to
-// name them again.
-void LocalRuntime::sweep_records(TimeMs now, int64_t every) {
-  if (!sweeper_->may_sweep(now, monotonic_us() / 1000) || draining_) {
-    after(every, [this] { sweep(); });
-    return;
-  }
-  on_writer([this, now, every] {
-    const auto removed = store_->sweep(now, kSweepBatch, nullptr);
-    return [this, removed, every] {
-      if (!removed.ok()) {
-        log_event(LogLevel::kWarning, "store.sweep_failed",
-                  {{"error", removed.status().message()}});
-      }
-      const bool more = removed.ok() && *removed >= kSweepBatch;
-      after(more ? kSweepEveryMsMin : every, [this] { sweep(); });
-    };
-  });
-}
-
 // Removes those of the blobs that no record names any more and nobody wants.
 void LocalRuntime::drop_orphans(std::vector<Digest> orphans) {
-  if (shared_ != nullptr) return;  // another node may be about to name them
+  if (shared_ != nullptr) {  // another node may be about to name them
+    shared_sweep_->suspect(orphans);
+    if (std::exchange(cluster_.suspects_waiting, true)) return;
+    after(kSweepEveryMsMin, [this] { sweep_suspects(); });
+    return;
+  }
   sweeper_->drop_wanted(&orphans, *core_, monotonic_us() / 1000);
   if (orphans.empty()) return;
   // A put that the core has not heard of yet holds its blob as well: what was put since is left.

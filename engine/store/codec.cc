@@ -225,7 +225,7 @@ JobRecord tombstone_of(const JobRecord& record) {
   rest.pipeline = record.pipeline;
   rest.request = record.request;
   rest.state = record.state;
-  rest.keyed = true;
+  rest.keyed = record.keyed;
   rest.created_at = record.created_at;
   rest.started_at = record.started_at;
   rest.finished_at = record.finished_at;

@@ -59,7 +59,8 @@ std::vector<WriteResult> MongoStore::write_all(const std::vector<Write>& batch) 
     images[i].write = &batch[i];
   }
   const auto known = [](const Image& image) { return image.known; };
-  for (int tries = 0;; tries++) {
+  for (int tries = 0; !images.empty(); tries++) {
+    wait_until_sendable();
     const Status status = attempt(&images);
     if (std::all_of(images.begin(), images.end(), known)) break;
     wait_out(tries, status);
@@ -243,10 +244,25 @@ void MongoStore::wait_out(int tries, const Status& status) {
                              [this] { return given_up_; });
   if (!given_up_) return;
   lock.unlock();
+  end_in_doubt(why);
+}
+
+void MongoStore::end_in_doubt(const std::string& why) {
   const std::string message = fmt::format(
       "writing records: {}; nothing is known of the last write, another node will go on", why);
   if (options_.on_fatal) options_.on_fatal(message);
   end_on_failed_store(Status::unavailable(errors::kStoreFailed, message));
+}
+
+void MongoStore::wait_until_sendable() {
+  while (may_send_ && !may_send_()) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    given_up_changed_.wait_for(lock, std::chrono::milliseconds(kStoreBackoffMsMin),
+                               [this] { return given_up_; });
+    if (!given_up_) continue;
+    lock.unlock();
+    end_in_doubt("this node is in doubt, and sends nothing");
+  }
 }
 
 void MongoStore::doubt_is_over() {

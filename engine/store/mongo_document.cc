@@ -38,7 +38,7 @@ BsonDoc job_document(const JobRecord& record, RecordEncoder* encoder) {
     doc.text("group", "failed");
   }
   doc.number("created_at", record.created_at);
-  if (ended) doc.number("expire_at", record.expire_at);
+  if (ended) doc.number("finished_at", record.finished_at).number("expire_at", record.expire_at);
   doc.text("pipeline", record.pipeline);
   if (!record.labels.empty()) {
     BsonArray labels;
@@ -55,10 +55,10 @@ BsonDoc job_document(const JobRecord& record, RecordEncoder* encoder) {
   return doc;
 }
 
-BsonDoc tombstone_document(const JobRecord& record, RecordEncoder* encoder) {
+BsonDoc tombstone_document(const JobRecord& record, TimeMs expire_at, RecordEncoder* encoder) {
   const JobRecord rest = tombstone_of(record);
   BsonDoc doc = common_fields(rest);
-  doc.number("expire_at", rest.expire_at)
+  doc.number("expire_at", expire_at)
       .binary("record", encoder->encode(rest))
       .flag("tombstone", true);
   return doc;

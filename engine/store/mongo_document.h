@@ -3,7 +3,7 @@
 //   job       = { _id: string key as UUID   rev: int64       owner: bin16 (unfinished only)
 //                 write: bin8 write id      salt: bin16      state: int32
 //                 group: "live" (unfinished) | "failed" (failed, cancelled), else absent
-//                 created_at: int64         expire_at: int64 (ended only)
+//                 created_at: int64         finished_at, expire_at: int64 (ended only)
 //                 pipeline: string          labels: ["KEY=VALUE", …]?   refs: [bin32 digest, …]?
 //                 record: binary }
 //   tombstone = { _id, rev, write, salt, expire_at, record: binary, tombstone: true }
@@ -17,7 +17,8 @@
 // one document. It is the field to shard by, hashed: {_id: "hashed"}; every write names it.
 //
 // A tombstone stands under the `_id` of its job, so that a removal is one replacement, and a
-// submission under the same key meets it like a job.
+// submission under the same key meets it like a job. One of a job without a key is a trace that
+// nobody is shown: it only keeps a copy of the first image, which may still be on its way, out.
 #pragma once
 
 #include <array>
@@ -36,8 +37,8 @@ namespace millrace {
 // never change, but for owner, group and expire_at, which change with a claim or with the end.
 BsonDoc job_document(const JobRecord& record, RecordEncoder* encoder);
 
-// What is left of a deleted job.
-BsonDoc tombstone_document(const JobRecord& record, RecordEncoder* encoder);
+// What is left of a removed job until `expire_at`.
+BsonDoc tombstone_document(const JobRecord& record, TimeMs expire_at, RecordEncoder* encoder);
 
 // What a stored document says of the image that was written last.
 struct StoredImage {

@@ -18,15 +18,28 @@ std::optional<DyingMark> read_mark(const bson_t* document) {
   DyingMark mark;
   if (!digest || !bson_bytes(document, "by", &mark.by.bytes)) return std::nullopt;
   mark.digest = *digest;
+  mark.wanted = bson_flag(document, "wanted");
+  mark.removing = bson_flag(document, "removing");
   return mark;
 }
 
 }  // namespace
 
+Result<std::vector<Digest>> MongoStore::marked(const BsonDoc& filter, ReadLevel level) {
+  std::vector<Digest> digests;
+  RETURN_IF_ERROR(
+      client_->find("dying", filter, BsonDoc(), level, [&](const bson_t* document) -> Status {
+        if (const auto mark = read_mark(document)) {
+          digests.push_back(mark->digest);
+        }
+        return {};
+      }));
+  return digests;
+}
+
 Result<std::vector<Digest>> MongoStore::mark_dying(const NodeId& by,
                                                    const std::vector<Digest>& digests) {
-  std::vector<Digest> mine;
-  if (digests.empty()) return mine;
+  if (digests.empty()) return std::vector<Digest>();
   BsonArray marks;
   for (const Digest& digest : digests) {
     BsonDoc mark;
@@ -34,30 +47,54 @@ Result<std::vector<Digest>> MongoStore::mark_dying(const NodeId& by,
   }
   RETURN_IF_ERROR(insert_absent("dying", marks));
   BsonDoc filter = among(digests);
-  filter.binary("by", by.bytes);
-  RETURN_IF_ERROR(client_->find("dying", filter, BsonDoc(), ReadLevel::kMajority,
-                                [&](const bson_t* document) -> Status {
-                                  if (const auto mark = read_mark(document)) {
-                                    mine.push_back(mark->digest);
-                                  }
-                                  return {};
-                                }));
-  return mine;
+  return marked(filter.binary("by", by.bytes), ReadLevel::kMajority);
 }
 
-// Confirmed: a mark that this read misses was set after it began, and its setter waits before it
+Result<std::vector<Digest>> MongoStore::take_over_dying(const NodeId& by,
+                                                        const std::vector<DyingMark>& marks) {
+  if (marks.empty()) return std::vector<Digest>();
+  std::vector<Digest> digests;
+  BsonArray statements;
+  for (const DyingMark& mark : marks) {
+    digests.push_back(mark.digest);
+    BsonDoc which, holder, change, one;
+    which.text("_id", mark.digest.text()).binary("by", mark.by.bytes);
+    change.doc("$set", holder.binary("by", by.bytes));
+    statements.add(one.doc("q", which).doc("u", change));
+  }
+  if (const auto changed = update_each("dying", statements); !changed.ok()) return changed.status();
+  BsonDoc filter = among(digests);
+  return marked(filter.binary("by", by.bytes), ReadLevel::kMajority);
+}
+
+// One update a mark: either this comes first, or want_blobs does.
+Result<std::vector<Digest>> MongoStore::begin_removal(const NodeId& by,
+                                                      const std::vector<Digest>& digests) {
+  if (digests.empty()) return std::vector<Digest>();
+  BsonDoc unwanted, which = among(digests), removing, change, one;
+  which.binary("by", by.bytes).doc("wanted", unwanted.flag("$ne", true));
+  change.doc("$set", removing.flag("removing", true));
+  one.doc("q", which).doc("u", change).flag("multi", true);
+  const auto changed = update_each("dying", BsonArray().add(one));
+  if (!changed.ok()) return changed.status();
+  BsonDoc filter = among(digests);
+  return marked(filter.binary("by", by.bytes).flag("removing", true), ReadLevel::kMajority);
+}
+
+// Confirmed: a mark that these reads miss was set after they began, and its setter waits before it
 // removes anything.
-Result<std::vector<Digest>> MongoStore::dying(const std::vector<Digest>& digests) {
-  std::vector<Digest> marked;
-  if (digests.empty()) return marked;
-  RETURN_IF_ERROR(client_->find("dying", among(digests), BsonDoc(), ReadLevel::kConfirmed,
-                                [&](const bson_t* document) -> Status {
-                                  if (const auto mark = read_mark(document)) {
-                                    marked.push_back(mark->digest);
-                                  }
-                                  return {};
-                                }));
-  return marked;
+Result<std::vector<Digest>> MongoStore::want_blobs(const std::vector<Digest>& digests) {
+  if (digests.empty()) return std::vector<Digest>();
+  const auto any = marked(among(digests), ReadLevel::kConfirmed);
+  if (!any.ok() || any->empty()) return any;
+  BsonDoc waits, which = among(*any), wanted, change, one;
+  which.doc("removing", waits.flag("$ne", true));
+  change.doc("$set", wanted.flag("wanted", true));
+  one.doc("q", which).doc("u", change).flag("multi", true);
+  const auto changed = update_each("dying", BsonArray().add(one));
+  if (!changed.ok()) return changed.status();
+  BsonDoc filter = among(*any);
+  return marked(filter.flag("removing", true), ReadLevel::kConfirmed);
 }
 
 Result<std::vector<DyingMark>> MongoStore::dying_after(const Digest& after, int max) {

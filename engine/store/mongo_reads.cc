@@ -52,6 +52,8 @@ Result<std::optional<StoredJob>> MongoStore::read_at(const JobKey& key, ReadLeve
                                 [&](const bson_t* document) -> Status {
                                   auto found = read_job(document);
                                   if (!found.ok()) return found.status();
+                                  // A trace, for delayed images alone.
+                                  if (found->tombstone && !found->record.keyed) return {};
                                   job = *std::move(found);
                                   return {};
                                 }));
@@ -113,16 +115,15 @@ Result<std::optional<std::string>> MongoStore::definition(const Digest& digest) 
   return source;
 }
 
-Result<bool> MongoStore::any_job(const BsonDoc& filter, const char* index) {
+Result<bool> MongoStore::any_job(const BsonDoc& filter, const char* index, ReadLevel level) {
   BsonDoc options, fields;
   options.small("limit", 1).doc("projection", fields.small("_id", 1));
   if (index != nullptr) options.text("hint", index);
   bool any = false;
-  RETURN_IF_ERROR(
-      client_->find("jobs", filter, options, ReadLevel::kConfirmed, [&](const bson_t*) -> Status {
-        any = true;
-        return {};
-      }));
+  RETURN_IF_ERROR(client_->find("jobs", filter, options, level, [&](const bson_t*) -> Status {
+    any = true;
+    return {};
+  }));
   return any;
 }
 
@@ -130,6 +131,11 @@ Result<bool> MongoStore::any_job(const BsonDoc& filter, const char* index) {
 Result<bool> MongoStore::names_blob(const Digest& digest) {
   BsonDoc filter;
   return any_job(filter.binary("refs", digest.bytes), "refs");
+}
+
+Result<bool> MongoStore::seems_named(const Digest& digest) {
+  BsonDoc filter;
+  return any_job(filter.binary("refs", digest.bytes), "refs", ReadLevel::kMajority);
 }
 
 // Two steps, so that records which did not change are not sent: awaited jobs change rarely.

@@ -139,6 +139,16 @@ Status MongoStore::insert_absent(const char* collection, const BsonArray& docume
   return reply.ok() ? write_errors(reply->get()) : reply.status();
 }
 
+// How many have found their document.
+Result<int> MongoStore::update_each(const char* collection, const BsonArray& statements) {
+  BsonDoc command;
+  command.text("update", collection).flag("ordered", false).array("updates", statements);
+  const auto reply = client_->write(std::move(command));
+  if (!reply.ok()) return reply.status();
+  RETURN_IF_ERROR(write_errors(reply->get()));
+  return static_cast<int>(bson_number(reply->get(), "n").value_or(0));
+}
+
 Status MongoStore::delete_ids(const char* collection, const BsonArray& ids, const BsonDoc& also) {
   BsonDoc among, filter, one, command;
   filter.doc("_id", among.array("$in", ids)).all(also);
@@ -161,37 +171,78 @@ Status MongoStore::put_definitions(const std::vector<Definition>& definitions) {
 
 // ---- removal
 
+// The first image of a job may be on its way for as long as nobody knows what became of it, but
+// nothing sends it any more once the job has ended. So a trace is left of what ended lately.
+TimeMs MongoStore::traced_until(TimeMs finished_at) const {
+  return finished_at + options_.trace_ms;
+}
+
 Result<int> MongoStore::sweep(TimeMs now, int max, std::vector<Digest>* orphans) {
-  ON_THREAD(kWriter);
   CHECK(max > 0);
   BsonDoc due, filter, fields, options, sort;
   filter.doc("expire_at", due.number("$lte", now));
   options.doc("sort", sort.small("expire_at", 1)).number("limit", max);
-  options.doc("projection", fields.small("refs", 1)).text("hint", "expire");
-  BsonArray ids;
+  fields.small("refs", 1).small("finished_at", 1);
+  options.doc("projection", fields).text("hint", "expire");
+  BsonArray over, lately;
   std::set<Digest> dropped;
-  RETURN_IF_ERROR(client_->find("jobs", filter, options, ReadLevel::kMajority,
-                                [&](const bson_t* document) -> Status {
-                                  ids.text(bson_text(document, "_id").value_or(""));
-                                  each_ref(document, [&](const Digest& d) { dropped.insert(d); });
-                                  return {};
-                                }));
-  if (ids.empty()) return 0;
-  BsonDoc among, chosen, one, command;
-  chosen.doc("_id", among.array("$in", ids)).all(filter);
-  one.doc("q", chosen).small("limit", 0);
-  command.text("delete", "jobs").array("deletes", BsonArray().add(one));
-  const auto reply = client_->write(std::move(command));
-  if (!reply.ok()) return reply.status();
-  RETURN_IF_ERROR(write_errors(reply->get()));
+  RETURN_IF_ERROR(client_->find(
+      "jobs", filter, options, ReadLevel::kMajority, [&](const bson_t* document) -> Status {
+        const auto finished = bson_number(document, "finished_at");
+        const bool trace = finished && traced_until(*finished) > now;
+        (trace ? lately : over).text(bson_text(document, "_id").value_or(""));
+        each_ref(document, [&](const Digest& d) { dropped.insert(d); });
+        return {};
+      }));
+  int removed = 0;
+  if (!over.empty()) {
+    BsonDoc among, chosen, one, command;
+    chosen.doc("_id", among.array("$in", over)).all(filter);
+    one.doc("q", chosen).small("limit", 0);
+    command.text("delete", "jobs").array("deletes", BsonArray().add(one));
+    const auto reply = client_->write(std::move(command));
+    if (!reply.ok()) return reply.status();
+    RETURN_IF_ERROR(write_errors(reply->get()));
+    removed = static_cast<int>(bson_number(reply->get(), "n").value_or(0));
+  }
+  if (!lately.empty()) {
+    const auto buried = leave_traces(lately);
+    if (!buried.ok()) return buried.status();
+    removed += *buried;
+  }
   for (const Digest& digest : dropped) {
     if (orphans == nullptr) break;
-    const auto named = names_blob(digest);
+    const auto named = seems_named(digest);
     // Not asked again: blobs that nobody names are found by their age as well.
     if (!named.ok()) break;
     if (!*named) orphans->push_back(digest);
   }
-  return static_cast<int>(bson_number(reply->get(), "n").value_or(0));
+  return removed;
+}
+
+Result<int> MongoStore::leave_traces(const BsonArray& ids) {
+  BsonDoc among, filter;
+  filter.doc("_id", among.array("$in", ids));
+  BsonArray statements, damaged;
+  RecordEncoder encoder;
+  RETURN_IF_ERROR(client_->find(
+      "jobs", filter, BsonDoc(), ReadLevel::kMajority, [&](const bson_t* document) -> Status {
+        const auto job = read_job(document);
+        if (!job.ok()) {
+          damaged.text(bson_text(document, "_id").value_or(""));
+          return {};
+        }
+        const JobRecord& record = job->record;
+        BsonDoc expected, one;
+        expected.text("_id", record.key.text()).number("rev", static_cast<int64_t>(record.rev));
+        one.doc("q", expected);
+        one.doc("u", tombstone_document(record, traced_until(record.finished_at), &encoder));
+        statements.add(one);
+        return {};
+      }));
+  if (!damaged.empty()) RETURN_IF_ERROR(delete_ids("jobs", damaged, BsonDoc()));
+  if (statements.empty()) return 0;
+  return update_each("jobs", statements);
 }
 
 Status MongoStore::remove(const JobKey& key) {
@@ -215,8 +266,10 @@ Status MongoStore::remove(const JobKey& key) {
     BsonDoc expected, one, command;
     expected.text("_id", key.text()).number("rev", static_cast<int64_t>(record.rev));
     one.doc("q", expected);
-    if (record.keyed) {
-      one.doc("u", tombstone_document(record, &encoder_));
+    const TimeMs traced = traced_until(record.finished_at);
+    if (record.keyed || traced > wall_clock_ms()) {
+      const TimeMs expire_at = record.keyed ? std::max(record.expire_at, traced) : traced;
+      one.doc("u", tombstone_document(record, expire_at, &encoder_));
       command.text("update", "jobs").array("updates", BsonArray().add(one));
     } else {
       command.text("delete", "jobs").array("deletes", BsonArray().add(one.small("limit", 1)));

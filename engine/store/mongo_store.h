@@ -8,7 +8,7 @@
 //                  waiting_steps: int64, free_slots: int64, name: string }
 //   verbs        { _id: string UUID, job: string key, salt: bin4 of its id, verb: string,
 //                  argument: string, created_at: int64 }
-//   dying        { _id: "sha256:…", by: bin16 node }
+//   dying        { _id: "sha256:…", by: bin16 node, wanted: true?, removing: true? }
 //   meta         { _id: "format", version: int64 }; a higher version than ours is refused (E122)
 //
 // Indexes, made at open, each partial, so that a document pays only for what it has:
@@ -83,9 +83,15 @@ class MongoStore final : public SharedStore {
   Result<std::vector<ChangedJob>> changed(const std::vector<WatchedJob>& known) override;
   Result<std::vector<Digest>> mark_dying(const NodeId& by,
                                          const std::vector<Digest>& digests) override;
-  Result<std::vector<Digest>> dying(const std::vector<Digest>& digests) override;
+  Result<std::vector<Digest>> take_over_dying(const NodeId& by,
+                                              const std::vector<DyingMark>& marks) override;
+  Result<std::vector<Digest>> begin_removal(const NodeId& by,
+                                            const std::vector<Digest>& digests) override;
+  Result<std::vector<Digest>> want_blobs(const std::vector<Digest>& digests) override;
   Result<std::vector<DyingMark>> dying_after(const Digest& after, int max) override;
   Status unmark_dying(const NodeId& by, const std::vector<Digest>& digests) override;
+  Result<bool> seems_named(const Digest& digest) override;
+  void set_may_send(std::function<bool()> may_send) override { may_send_ = std::move(may_send); }
   StoreHealth health() const override;
   void give_up() override;
 
@@ -112,22 +118,31 @@ class MongoStore final : public SharedStore {
   // Waits longer with each try, until give_up(), which does not return from here.
   void wait_out(int tries, const Status& status);
   void doubt_is_over();
+  void wait_until_sendable();
+  [[noreturn]] void end_in_doubt(const std::string& why);
 
   // ---- mongo_reads.cc, mongo_nodes.cc
   Result<std::optional<StoredJob>> read_at(const JobKey& key, ReadLevel level);
-  Result<bool> any_job(const BsonDoc& filter, const char* index);
+  Result<bool> any_job(const BsonDoc& filter, const char* index,
+                       ReadLevel level = ReadLevel::kConfirmed);
   Status read_claimable(const std::vector<NodeId>& owners, const std::optional<JobPlace>& after,
                         int max, ClaimPage* page, std::vector<JobRecord>* found);
   Result<std::vector<PendingVerb>> verbs_of(const std::vector<JobKey>& jobs);
   // Inserts documents, leaving those alone whose _id is there.
   Status insert_absent(const char* collection, const BsonArray& documents);
+  Result<int> update_each(const char* collection, const BsonArray& statements);
   Status delete_ids(const char* collection, const BsonArray& ids, const BsonDoc& also);
+  TimeMs traced_until(TimeMs finished_at) const;
+  Result<int> leave_traces(const BsonArray& ids);
+  // ---- mongo_marks.cc
+  Result<std::vector<Digest>> marked(const BsonDoc& filter, ReadLevel level);
 
   const MongoOptions options_;
   std::unique_ptr<MongoClient> client_;
   RecordEncoder encoder_;  // this and the next two: of the writer thread
   std::vector<DamagedJob> damaged_;
-  std::set<JobKey> told_;  // of them
+  std::set<JobKey> told_;           // of them
+  std::function<bool()> may_send_;  // null: always
 
   mutable std::mutex mutex_;  // of what follows, up to count_us_
   std::condition_variable given_up_changed_;

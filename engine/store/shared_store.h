@@ -22,11 +22,12 @@
 // - A later rev may be kLost although it was applied, when another node has claimed the job before
 //   the answer: kLost says whose the job is, not what became of the image.
 //
-// Threads: as Store; besides, every function but commit, the claims, sweep and remove may be called
-// by any thread at any time, and blocks for at most a few network time-outs. Renew on a thread of
-// its own: commit may block for as long as the store is away.
+// Threads: as Store; besides, every function but commit, the claims and remove may be called by any
+// thread at any time, and blocks for at most a few network time-outs. Renew on a thread of its own:
+// commit may block for as long as the store is away.
 #pragma once
 
+#include <functional>
 #include <utility>
 
 #include "engine/store/store.h"
@@ -81,9 +82,12 @@ struct ChangedJob {
   std::optional<StoredJob> job;  // nothing: it is not there (any more)
 };
 
+// A blob that is about to be removed.
 struct DyingMark {
   Digest digest;
   NodeId by;
+  bool wanted = false;    // somebody has put it since: it will not be removed
+  bool removing = false;  // it may be gone any moment: who wants it waits until the mark is
 };
 
 struct StoreHealth {
@@ -116,6 +120,14 @@ class SharedStore : public Store {
   // Removes the document of a node that was given up or has departed. Nothing happens, and false is
   // returned, while an unfinished record is still owned by it: claim those first.
   virtual Result<bool> forget_node(const NodeId& node) = 0;
+
+  // ---- what records may be written
+
+  // Asked before each time that records are sent, also before they are sent again; while it says
+  // no, commit and the claims wait. So that no message of a node in doubt comes late, nor one that
+  // names blobs nobody has looked at for long. Set once, before the first commit; called by the
+  // writer. Without one everything is sent at once.
+  virtual void set_may_send(std::function<bool()> may_send) = 0;
 
   // ---- claims
 
@@ -159,17 +171,29 @@ class SharedStore : public Store {
 
   // ---- marks of blobs that are about to be removed
   //
-  // Who removes: mark, wait T, names_blob, delete the blob, unmark. Who puts a blob: put, then read
-  // the mark; when there is one, wait until it is gone and put again. names_blob is confirmed like
-  // read_confirmed: it sees every record that was durable before the call.
+  // Who removes: mark, wait T, begin_removal, names_blob, delete the blob, unmark. Who puts a blob:
+  // put, then want_blobs; when its removal has begun, wait until the mark is gone and put again;
+  // else look whether the blob is still there. From then on it is for T. names_blob is confirmed
+  // like read_confirmed: it sees every record that was durable before the call.
 
   // Marks those that nobody has marked. Returns the ones that carry a mark of `by` now; the others
   // are somebody else's to remove.
   virtual Result<std::vector<Digest>> mark_dying(const NodeId& by,
                                                  const std::vector<Digest>& digests) = 0;
 
-  // Those of `digests` that are marked, by whomever.
-  virtual Result<std::vector<Digest>> dying(const std::vector<Digest>& digests) = 0;
+  // Makes marks of nodes that are gone, as dying_after() gave them, marks of `by`; what else they
+  // say stays, for a removal that has begun may still come. Returns those that are `by`'s now.
+  virtual Result<std::vector<Digest>> take_over_dying(const NodeId& by,
+                                                      const std::vector<DyingMark>& marks) = 0;
+
+  // Of the digests that `by` has marked, those that nobody wants: their marks say from now on that
+  // they are being removed. Only what is returned may be. May be repeated.
+  virtual Result<std::vector<Digest>> begin_removal(const NodeId& by,
+                                                    const std::vector<Digest>& digests) = 0;
+
+  // Says that somebody wants these: marks on them come to nothing, whoever set them, but for those
+  // whose removal has begun, which are returned. One query when there are no marks.
+  virtual Result<std::vector<Digest>> want_blobs(const std::vector<Digest>& digests) = 0;
 
   // All marks in order of digest, after `after` (zero: from the first), at most `max`: to find what
   // a node that is gone has left.
@@ -177,6 +201,10 @@ class SharedStore : public Store {
 
   // Removes the marks that `by` has set, of these digests.
   virtual Status unmark_dying(const NodeId& by, const std::vector<Digest>& digests) = 0;
+
+  // Whether any record seems to name the blob, as far as the primary knows: cheaper than
+  // names_blob, and no word to remove anything on.
+  virtual Result<bool> seems_named(const Digest& digest) = 0;
 
   // ---- state
 

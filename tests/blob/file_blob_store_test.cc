@@ -244,6 +244,27 @@ TEST_F(FileBlobStoreTest, WhatWasPutToBeKeptOutlivesTheJobsThatNameIt) {
   EXPECT_FALSE(store->read(job).ok());
 }
 
+// Method: the second question is asked when the file is out of the way already; another process
+// puts the same bytes meanwhile, or does not.
+TEST_F(FileBlobStoreTest, WhatIsNamedAfterTheFirstQuestionIsGivenBack) {
+  for (const bool put_again : {false, true}) {
+    const auto store = open(), other = open();
+    const Digest digest = *store->put(Bytes::of("x"));
+    int asked = 0;
+    const auto named = [&](const Digest&) -> Result<bool> {
+      if (++asked == 1) return false;
+      EXPECT_FALSE(other->size(digest).ok());
+      EXPECT_FALSE(*other->still_there(digest));
+      if (put_again) EXPECT_TRUE(other->put(Bytes::of("x")).ok());
+      return true;
+    };
+    EXPECT_TRUE(store->remove_shared(digest, named, kNever).ok());
+    EXPECT_EQ(asked, 2);
+    EXPECT_EQ(store->read(digest, true)->view(), "x");
+    EXPECT_EQ(files().size(), 1u);
+  }
+}
+
 TEST_F(FileBlobStoreTest, RemoveLeavesWhatWasPutSinceTheCallerLooked) {
   const auto store = open();
   const Digest digest = *store->put(Bytes::of("x"));

@@ -163,6 +163,34 @@ TEST_P(BlobSuite, RemoveLeavesWhatWasPutSinceTheCallerLooked) {
   EXPECT_FALSE(is_there(digest));
 }
 
+TEST_P(BlobSuite, WhetherABlobIsStillThereIsAskedOfThePlace) {
+  const Digest digest = must_put("a");
+  EXPECT_TRUE(*store().still_there(digest));
+  EXPECT_FALSE(*store().still_there(sha256("no")));
+  ASSERT_TRUE(store().remove(digest, no_record).ok());
+  EXPECT_FALSE(*store().still_there(digest));
+  must_put("a");
+  EXPECT_TRUE(*store().still_there(digest));
+}
+
+TEST_P(BlobSuite, OfASharedPlaceABlobIsRemovedUnlessItIsNamed) {
+  const Digest digest = must_put("a"), kept = must_put("kept", true);
+  EXPECT_TRUE(store().remove_shared(sha256("no"), no_record, kNever).ok());
+  EXPECT_TRUE(store().remove_shared(digest, a_record, kNever).ok());
+  EXPECT_TRUE(is_there(digest));
+  const auto broken = [](const Digest&) -> Result<bool> {
+    return Status::unavailable(errors::kStoreFailed, "no answer");
+  };
+  EXPECT_EQ(store().remove_shared(digest, broken, kNever).number(), errors::kStoreFailed);
+  EXPECT_TRUE(is_there(digest));
+  EXPECT_TRUE(store().remove_shared(digest, no_record, kNever).ok());
+  EXPECT_FALSE(is_there(digest));
+  EXPECT_TRUE(store().remove_shared(kept, no_record, once()).ok());
+  EXPECT_TRUE(is_there(kept));
+  EXPECT_TRUE(store().remove_shared(kept, no_record, soon()).ok());
+  EXPECT_FALSE(is_there(kept));
+}
+
 TEST_P(BlobSuite, WhatWasPutToBeKeptOutlivesTheJobsThatNameIt) {
   for (const std::string order : {"k", "jk", "kj"}) {
     SCOPED_TRACE(order);

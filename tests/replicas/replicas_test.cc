@@ -7,10 +7,12 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "bench/harness/receiver.h"
 #include "engine/base/signals.h"
+#include "tests/http/client.h"
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
 #include "tests/store_mongo/mongo_server.h"
@@ -38,7 +40,8 @@ class Replicas : public testing::Test {
   }
 
   // One more server over the database and the blobs of this test.
-  std::unique_ptr<ServerProcess> replica(const std::string& name) {
+  std::unique_ptr<ServerProcess> replica(const std::string& name,
+                                         const std::vector<std::string>& more = {}) {
     ServerSettings settings = settings_in(directory_ + "/" + name);
     std::filesystem::create_directories(directory_ + "/" + name);
     settings.extra.emplace_back(kLease);
@@ -48,6 +51,7 @@ class Replicas : public testing::Test {
     settings.extra.push_back("blobs=file:" + directory_ + "/blobs");
     settings.extra.push_back("stores={default: {url: \"file:" + directory_ + "/objects\"}}");
     settings.extra.emplace_back("workers.cpu=1");
+    settings.extra.insert(settings.extra.end(), more.begin(), more.end());
     return std::make_unique<ServerProcess>(settings);
   }
   std::string submit(const ServerProcess& to, int photo, const std::string& query = "") {
@@ -62,6 +66,27 @@ class Replicas : public testing::Test {
     const auto deliveries = receiver.deliveries();
     EXPECT_EQ(deliveries.size(), jobs);
     for (const auto& [key, delivery] : deliveries) EXPECT_EQ(delivery.other_bodies, 0u) << key;
+  }
+
+  // Files of blobs in the place that all share, without those on their way.
+  size_t blobs() const {
+    size_t files = 0;
+    std::error_code gone;  // between the look at a directory and at its file
+    for (const auto& fan : std::filesystem::directory_iterator(directory_ + "/blobs", gone)) {
+      if (fan.path().filename() == "tmp") continue;
+      for ([[maybe_unused]] const auto& file : std::filesystem::directory_iterator(fan, gone)) {
+        files++;
+      }
+    }
+    return files;
+  }
+  static bool says(const ServerProcess& server, const std::string& event) {
+    return file_text(server.log()).find("ev=" + event) != std::string::npos;
+  }
+  static std::string output(const ServerProcess& server, const std::string& job) {
+    const Reply reply = ask(server.port(), "GET", "/v1/jobs/" + job + "/outputs/image");
+    EXPECT_EQ(reply.status, 200) << reply.shown();
+    return reply.body;
   }
 
   static MongoServer* database_;
@@ -158,6 +183,112 @@ TEST_F(Replicas, OneThatIsToldToStopHandsItsJobsOver) {
   })) << file_text(b->log());
   EXPECT_EQ(ask(b->port(), "POST", "/v1/jobs/" + job + "/cancel").status, 202);
   EXPECT_EQ(wait_on(*b, job).text("state"), "cancelled");
+}
+
+TEST_F(Replicas, TheEventsOfAJobThatAnotherOneRunsAreStreamed) {
+  const auto a = replica("a"), b = replica("b");
+  const std::string job = submit(*a, 1, "?callback=" + url_encoded("http://127.0.0.1:1/hook"));
+  test::Client watcher(fmt::format("127.0.0.1:{}", b->port()));
+  watcher.write("GET /v1/jobs/" + job + "/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  // What the other one makes durable comes by itself: each delivery that fails is a revision.
+  ASSERT_TRUE(watcher.read_until("event: job\n"));
+  ASSERT_TRUE(watcher.read_until("\"reason\":\"retry\"") ||
+              watcher.read_until("\"state\":\"running\""));
+  EXPECT_EQ(ask(a->port(), "POST", "/v1/jobs/" + job + "/cancel").status, 202);
+  const test::Answer stream = watcher.read_answer();
+  EXPECT_EQ(stream.status, 200) << "the stream ends with its job";
+  EXPECT_NE(stream.body.find("\"state\":\"cancelled\""), std::string::npos) << stream.body;
+  uint64_t last = 0, events = 0;
+  for (size_t at = stream.body.find("id: "); at != std::string::npos;
+       at = stream.body.find("\nid: ", at)) {
+    at += stream.body[at] == '\n' ? 5 : 4;
+    const uint64_t rev = std::strtoull(stream.body.c_str() + at, nullptr, 10);
+    EXPECT_GT(rev, last);
+    last = rev;
+    events++;
+  }
+  EXPECT_GE(events, 2u) << stream.body;
+  // Who comes back asks for what it has not seen, here and there.
+  for (const auto* server : {a.get(), b.get()}) {
+    const Reply again = ask(server->port(), "GET", "/v1/jobs/" + job + "/events",
+                            fmt::format("Last-Event-ID: {}\r\n", last - 1));
+    EXPECT_NE(again.body.find(fmt::format("id: {}", last)), std::string::npos) << again.shown();
+  }
+}
+
+// ---- what is removed
+
+TEST_F(Replicas, BlobsOfARemovedJobGoAndThoseOfOthersStay) {
+  const auto a = replica("a"), b = replica("b", {"log.level=debug"});
+  const std::string goes = submit(*a, 1), stays = submit(*a, 2), same = submit(*b, 2);
+  for (const std::string& job : {goes, stays, same}) {
+    EXPECT_EQ(wait_on(*b, job).text("state"), "succeeded");
+  }
+  const std::string kept = output(*a, stays);
+  const size_t before = blobs();
+  EXPECT_EQ(ask(b->port(), "DELETE", "/v1/jobs/" + goes).status, 204);
+  EXPECT_EQ(ask(b->port(), "DELETE", "/v1/jobs/" + same).status, 204);
+  EXPECT_TRUE(eventually([&] { return says(*b, "blobs.swept"); }, 180)) << file_text(b->log());
+  EXPECT_LT(blobs(), before);
+  EXPECT_EQ(output(*b, stays), kept);
+  EXPECT_EQ(ask(a->port(), "DELETE", "/v1/jobs/" + stays).status, 204);
+  EXPECT_TRUE(eventually([&] { return blobs() == 0; }, 180)) << file_text(a->log());
+}
+
+TEST_F(Replicas, BytesThatComeAgainWhileTheyAreDyingStay) {
+  const auto a = replica("a"), b = replica("b", {"log.level=debug"});
+  const std::string first = submit(*b, 1);
+  EXPECT_EQ(wait_on(*b, first).text("state"), "succeeded");
+  const std::string kept = output(*b, first);
+  EXPECT_EQ(ask(b->port(), "DELETE", "/v1/jobs/" + first).status, 204);
+  ASSERT_TRUE(eventually([&] { return says(*b, "blobs.dying"); })) << file_text(b->log());
+  // A moment later, and not when they have gone.
+  const std::string second = submit(*a, 1);
+  EXPECT_EQ(wait_on(*a, second).text("state"), "succeeded");
+  EXPECT_TRUE(eventually([&] { return says(*b, "blobs.swept"); }, 180)) << file_text(b->log());
+  EXPECT_EQ(output(*b, second), kept);
+}
+
+TEST_F(Replicas, ARemovalWhoseNodeSleepsPastItIsEndedByAnotherAndHarmsNobody) {
+  const auto a = replica("a"), b = replica("b", {"log.level=debug"});
+  const std::string gone = submit(*b, 1), first = submit(*b, 2);
+  for (const std::string& job : {gone, first}) {
+    EXPECT_EQ(wait_on(*b, job).text("state"), "succeeded");
+  }
+  const std::string kept = output(*b, first);
+  const size_t before = blobs();
+  EXPECT_EQ(ask(b->port(), "DELETE", "/v1/jobs/" + gone).status, 204);
+  EXPECT_EQ(ask(b->port(), "DELETE", "/v1/jobs/" + first).status, 204);
+  ASSERT_TRUE(eventually([&] { return says(*b, "blobs.dying"); })) << file_text(b->log());
+  ASSERT_EQ(signal_process(b->pid(), SIGSTOP), 0);
+  // The same bytes again, named by a record while the sleeper means to remove them.
+  const std::string second = submit(*a, 2);
+  EXPECT_EQ(wait_on(*a, second).text("state"), "succeeded");
+  // The other one takes the marks over, and ends what nobody wants.
+  EXPECT_TRUE(eventually([&] { return blobs() < before; }, 240)) << file_text(a->log());
+  signal_process(b->pid(), SIGCONT);
+  int status = 0;
+  EXPECT_EQ(waitpid(b->pid(), &status, 0), b->pid());
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 5) << file_text(b->log());
+  EXPECT_EQ(output(*a, second), kept);
+}
+
+TEST_F(Replicas, RetentionIsOverWhoeverOwnedTheJobs) {
+  const std::vector<std::string> soon = {"retention=2s"};
+  const auto a = replica("a", soon);
+  std::vector<std::string> jobs;
+  {
+    const auto b = replica("b", soon);
+    for (int i = 0; i < 3; i++) jobs.push_back(submit(*b, i));
+    for (const std::string& job : jobs) wait_on(*b, job);
+    b->kill();
+  }
+  jobs.push_back(submit(*a, 3));
+  for (const std::string& job : jobs) {
+    EXPECT_TRUE(eventually([&] { return ask(a->port(), "GET", "/v1/jobs/" + job).status == 404; }))
+        << file_text(a->log());
+  }
+  EXPECT_TRUE(eventually([&] { return blobs() == 0; }, 180)) << file_text(a->log());
 }
 
 }  // namespace

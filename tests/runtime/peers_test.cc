@@ -102,5 +102,18 @@ TEST_F(PeersTest, OnlySlotsOfNodesWithoutWaitingStepsAreIdle) {
   EXPECT_EQ(peers_.idle_slots(), 4);
 }
 
+TEST_F(PeersTest, TheLivingNodeWithTheSmallestIdIsFirst) {
+  EXPECT_FALSE(peers_.first());  // nothing is known yet
+  peers_.configure(node(3), kLease);
+  look(0, 0, {lease(2, 1), lease(3, 1), lease(4, 1)});
+  EXPECT_FALSE(peers_.first());
+  look(100, 100, {lease(2, 1, true), lease(3, 1), lease(4, 1)});
+  EXPECT_TRUE(peers_.first());
+  look(200, 200, {lease(1, 1), lease(3, 1)});
+  EXPECT_FALSE(peers_.first());
+  look(11'000, 11'000, {lease(1, 1), lease(3, 1)});  // silent for too long
+  EXPECT_TRUE(peers_.first());
+}
+
 }  // namespace
 }  // namespace millrace

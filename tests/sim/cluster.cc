@@ -195,7 +195,7 @@ void Cluster::drain(size_t node) {
 
 void Cluster::finish_drain(size_t node, int64_t give_up_at) {
   Node& n = nodes_[node];
-  const bool done = n.core().idle() && !n.batch_busy && !n.claiming && !n.collecting;
+  const bool done = n.core().idle() && !n.batch_busy && !n.claiming && !n.collecting && !n.sweeping;
   if (!done && time_ < give_up_at) {
     later(node, 100, [this, node, give_up_at] { finish_drain(node, give_up_at); });
     return;

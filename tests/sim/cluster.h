@@ -42,10 +42,12 @@ class Cluster {
   static constexpr int64_t kLeaseMs = 6'000, kLeaseMarginMs = 200, kBeatMs = 2'000;
   static constexpr int64_t kAnswerMs = 800;        // waited for an answer of the store
   static constexpr int64_t kMessageMsMax = 3'000;  // a message is carried out by then, or never
+  static constexpr int64_t kPauseMsMax = 20'000;   // between looking and sending
   static constexpr int64_t kDyingMs = 9'000;       // a marked blob waits
   static constexpr int64_t kRemovalMsMax = 1'500;  // a removal is carried out by then, or never
   static constexpr int64_t kBlobGraceMs = 8'000;   // younger blobs are no garbage
   static_assert(kMessageMsMax + kDyingMs / 2 < kDyingMs && kRemovalMsMax < kDyingMs);
+  static_assert(kPauseMsMax + kMessageMsMax < SharedWorldStore::kTraceMs);
 
   using Work = std::function<void()>;
   enum class Asked { kSubmit, kCancel, kWait };
@@ -61,7 +63,7 @@ class Cluster {
   // A blob that was put, and is in no record that was heard to be durable.
   struct Fresh {
     std::shared_ptr<BlobContent> content;
-    int64_t looked_at = 0;  // that no mark was on it
+    int64_t looked_at = 0;  // when somebody said that it is wanted
   };
   struct Seen {
     uint64_t counter = 0;
@@ -90,7 +92,8 @@ class Cluster {
     std::multimap<Digest, Fresh> fresh;
     std::set<std::pair<JobId, Digest>> settled;  // named by a record that counts
     std::map<JobKey, int64_t> forgotten;
-    std::set<JobKey> unknown;  // ours in the store, and not here, at the last look
+    std::set<JobKey> arriving;  // claimed, and not with the core yet
+    std::set<JobKey> unknown;   // ours in the store, and not here, at the last look
     int64_t tick_at = kNever;
     int verb_reads = 0;  // under way
     std::vector<std::pair<JobKey, VerbId>> verbs_gone;
@@ -169,8 +172,9 @@ class Cluster {
   void watch(size_t node, const Beat& beat);
   void claim(size_t node, int64_t room);
   void send_claims(size_t node);
-  void read_verbs(size_t node, std::shared_ptr<const JobRecord> record);
-  void adopt(size_t node, const JobRecord& record, const std::vector<Verb>& verbs);
+  void read_verbs(size_t node, std::shared_ptr<const JobRecord> record, int64_t read_at);
+  void adopt(size_t node, const JobRecord& record, const std::vector<Verb>& verbs, int64_t read_at);
+  static bool is_stale(const Node& n, const JobKey& key, int64_t read_at);
   bool is_looked_after(const JobRecord& record) const;
   void look_after_own(size_t node, const std::vector<JobKey>& own);
   void adopt_stored(size_t node, const JobKey& key);
@@ -179,15 +183,16 @@ class Cluster {
 
   // ---- blobs (cluster_blobs.cc)
   void put(size_t node, const PutBytes& action);
-  // Has the blob there and unmarked; `done` gets the time at which it was seen so.
-  void secure(size_t node, const Digest& digest, int64_t begun, std::function<void(int64_t)> done);
+  // Has the blob there and wanted; `done` gets the time at which that was asked.
+  void secure(size_t node, const Digest& digest, std::function<void(int64_t)> done);
   // Those of the batch that were last looked at too long ago to be sure of.
   std::vector<Digest> stale(size_t node, const std::vector<Write>& batch) const;
   void secure_all(size_t node, std::vector<Digest> digests, Work done);
   void drop_fresh(size_t node);
   void sweep(size_t node);
   void remove_marked(size_t node, const Digest& digest);
-  void remove_now(size_t node, const Digest& digest, int64_t looked_at);
+  void look_and_remove(size_t node, const Digest& digest);
+  void remove_now(size_t node, const Digest& digest);
   void unmark(size_t node, const Digest& digest);
 
   // ---- clients (cluster_clients.cc)

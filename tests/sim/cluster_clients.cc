@@ -133,7 +133,6 @@ void Cluster::wait() {
   });
 }
 
-// By then no message of before its end is under way.
 void Cluster::delete_job() {
   std::vector<JobKey> ended;
   for (const Client& client : clients_) {
@@ -141,10 +140,9 @@ void Cluster::delete_job() {
     if (client.acknowledged && record && is_final(record->state)) ended.push_back(client.job);
   }
   if (ended.empty()) return;
-  at(kMessageMsMax + 500, [this, key = ended[random_.below(ended.size())]] {
-    note([&] { return "client: deletes " + key_text(key); });
-    store_.remove(key);
-  });
+  const JobKey key = ended[random_.below(ended.size())];
+  note([&] { return "client: deletes " + key_text(key); });
+  store_.remove(key);
 }
 
 // ---- answers

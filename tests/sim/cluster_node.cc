@@ -141,14 +141,14 @@ void Cluster::send_batch(size_t node) {
     return later(node, 100, [this, node] { send_batch(node); });
   }
   std::vector<Digest> digests = stale(node, n.batch);
-  if (!digests.empty()) {
+  if (!digests.empty() && options_.broken != BrokenRule::kLate) {
     COVER("sim_put_again_before_the_record");
     return secure_all(node, std::move(digests), [this, node] { send_batch(node); });
   }
   if (faults_ && random_.chance(2)) {
     COVER("sim_pause_before_sending");
     n.fragile = true;
-    fall_asleep(node, static_cast<int64_t>(random_.below(20'000)));
+    fall_asleep(node, static_cast<int64_t>(random_.below(kPauseMsMax)));
     return later(node, 0, [this, node] { transmit(node); });
   }
   transmit(node);
@@ -365,29 +365,39 @@ void Cluster::send_claims(size_t node) {
         claimer.claims.clear();
         claimer.claiming = false;
         for (size_t i = 0; i < claims.size(); i++) {
-          if ((*results)[i] == WriteResult::kApplied) read_verbs(node, claims[i].record);
+          if ((*results)[i] != WriteResult::kApplied) continue;
+          claimer.arriving.insert(claims[i].record->key);
+          read_verbs(node, claims[i].record, kNever);
         }
       });
 }
 
-void Cluster::read_verbs(size_t node, std::shared_ptr<const JobRecord> record) {
-  if (options_.broken == BrokenRule::kPending) return adopt(node, *record, {});
+// `read_at`: when the record was asked for, if it was read and not claimed.
+void Cluster::read_verbs(size_t node, std::shared_ptr<const JobRecord> record, int64_t read_at) {
+  if (options_.broken == BrokenRule::kPending) return adopt(node, *record, {}, read_at);
   nodes_[node].verb_reads++;
   insist<std::vector<Verb>>(
       node, [this, key = record->key] { return store_.verbs_on(key); },
-      [this, node, record](const std::vector<Verb>& verbs) {
+      [this, node, record, read_at](const std::vector<Verb>& verbs) {
         nodes_[node].verb_reads--;
-        adopt(node, *record, verbs);
+        adopt(node, *record, verbs, read_at);
       });
 }
 
-void Cluster::adopt(size_t node, const JobRecord& record, const std::vector<Verb>& verbs) {
+void Cluster::adopt(size_t node, const JobRecord& record, const std::vector<Verb>& verbs,
+                    int64_t read_at) {
   Node& n = nodes_[node];
   if (options_.broken == BrokenRule::kMeeting && n.core().resident(record.key)) return;
+  if (read_at != kNever && is_stale(n, record.key, read_at)) {
+    COVER("sim_read_before_it_went");
+    return;
+  }
   if (is_looked_after(record)) {
     COVER("sim_claimed_before_it_was_looked_after");
-    return later(node, 200, [this, node, record, verbs] { adopt(node, record, verbs); });
+    return later(node, 200,
+                 [this, node, record, verbs, read_at] { adopt(node, record, verbs, read_at); });
   }
+  if (read_at == kNever) n.arriving.erase(record.key);
   std::string line = fmt::format("adopt {} {} 1", wall(n), Machine::write_id_text(record));
   for (const Verb& verb : verbs) {
     line += fmt::format(" {} {}", hex({reinterpret_cast<const char*>(verb.id.bytes.data()), 16}),
@@ -408,6 +418,16 @@ bool Cluster::is_looked_after(const JobRecord& record) const {
   return std::any_of(nodes_.begin(), nodes_.end(), writes_it);
 }
 
+// Whether a record that was asked for then may not be handed to the core: somebody was faster, a
+// claim of the job is under way and brings it, or the core let go of it since, perhaps at its end.
+bool Cluster::is_stale(const Node& n, const JobKey& key, int64_t read_at) {
+  const auto has_it = [&](const Write& write) { return write.record->key == key; };
+  if (n.core().resident(key) || n.arriving.contains(key)) return true;
+  if (std::any_of(n.claims.begin(), n.claims.end(), has_it)) return true;
+  const auto left = n.forgotten.find(key);
+  return left != n.forgotten.end() && left->second >= read_at;
+}
+
 // What is ours in the store and unknown here: a message that came after its sender had heard of its
 // end, or a claim. Parked jobs were set aside.
 void Cluster::look_after_own(size_t node, const std::vector<JobKey>& own) {
@@ -415,8 +435,7 @@ void Cluster::look_after_own(size_t node, const std::vector<JobKey>& own) {
   Node& n = nodes_[node];
   std::set<JobKey> unknown;
   for (const JobKey& key : own) {
-    const auto has_it = [&](const Write& write) { return write.record->key == key; };
-    if (n.core().resident(key) || std::any_of(n.claims.begin(), n.claims.end(), has_it)) continue;
+    if (is_stale(n, key, kNever)) continue;
     unknown.insert(key);
     if (!n.unknown.contains(key)) continue;  // on its way, perhaps
     COVER("sim_own_job_found");
@@ -425,19 +444,16 @@ void Cluster::look_after_own(size_t node, const std::vector<JobKey>& own) {
   n.unknown = std::move(unknown);
 }
 
-// One of this node's that is not in memory: it was set aside. A record that was read before the
-// core let go of the job may be out of date.
+// One of this node's that is not in memory: it was set aside.
 void Cluster::adopt_stored(size_t node, const JobKey& key) {
   insist<std::shared_ptr<const JobRecord>>(
       node, [this, key] { return store_.read(key); },
       [this, node, key, asked = time_](const std::shared_ptr<const JobRecord>& record) {
-        Node& n = nodes_[node];
+        const Node& n = nodes_[node];
         if (record == nullptr || is_final(record->state) || record->owner != n.id) return;
         if (n.core().resident(key)) return;
-        const auto left = n.forgotten.find(key);
-        if (left != n.forgotten.end() && left->second >= asked) return;
         COVER("sim_set_aside_is_wanted");
-        read_verbs(node, record);
+        read_verbs(node, record, asked);
       });
 }
 

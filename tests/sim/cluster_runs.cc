@@ -22,9 +22,14 @@ const RuleName kRules[] = {
     {BrokenRule::kMeeting, "meeting", {"I8"}},
     {BrokenRule::kGiveUp, "give_up", {"an effect starts beside its owner", "I8"}},
     {BrokenRule::kMark, "mark", {"I6", "I11"}},
-    {BrokenRule::kBefore, "before", {"I6", "I11"}},
+    {BrokenRule::kWant, "want", {"I6", "I11"}},
+    {BrokenRule::kThere, "there", {"I6", "I11"}},
+    {BrokenRule::kBegin, "begin", {"I6", "I11"}},
     {BrokenRule::kRecheck, "recheck", {"I11", "I6"}},
+    {BrokenRule::kLate, "late", {"I6", "I11"}},
     {BrokenRule::kVerify, "verify", {"I6", "I11"}},
+    {BrokenRule::kOrphan, "orphan", {"I8"}},
+    {BrokenRule::kTrace, "trace", {"a removed job came back", "a key was used again", "I3"}},
 };
 
 // The same seed with its log; what it throws is the same.

@@ -87,6 +87,11 @@ WriteResult SharedWorldStore::commit(const Write& write, const NodeId& by, bool 
       COVER("sim_claimed_before_its_answer");
       return coin ? WriteResult::kApplied : WriteResult::kLost;
     }
+    if (const auto trace = traces_.find(record.key); trace != traces_.end()) {
+      COVER("sim_removed_and_sent_again");
+      if (trace->second.salt != record.salt) return WriteResult::kExists;
+      return coin ? WriteResult::kApplied : WriteResult::kLost;
+    }
     return note_end(record, checkers.apply_write(write));
   }
   if (stored == nullptr) return WriteResult::kLost;
@@ -108,14 +113,12 @@ void SharedWorldStore::sweep(TimeMs wall) {
   std::vector<JobKey> expired;
   for (const auto& [key, job] : checkers.store.jobs()) {
     const JobRecord& record = *job.record;
-    if (!is_final(record.state) || record.expire_at > wall) continue;
-    if (now - ended_at_.at(key) >= kEndedMs) expired.push_back(key);
+    if (is_final(record.state) && record.expire_at <= wall) expired.push_back(key);
   }
   for (const JobKey& key : expired) {
     const auto record = read(key);
     checkers.store.erase(key);
-    removed_.insert(record->id());
-    checkers.job_removed(*record, false, wall);
+    forget(*record, false, wall);
   }
   std::vector<JobKey> stones;
   for (const auto& [key, record] : checkers.store.tombstones()) {
@@ -125,14 +128,22 @@ void SharedWorldStore::sweep(TimeMs wall) {
     checkers.store.lose_tombstone(key);
     checkers.tombstone_removed(key, wall);
   }
+  std::erase_if(traces_, [this](const auto& trace) { return trace.second.until <= now; });
 }
 
 void SharedWorldStore::remove(const JobKey& key) {
   const auto record = read(key);
   if (record == nullptr || !is_final(record->state)) return;
   CHECK(checkers.store.remove(key).ok());
-  removed_.insert(record->id());
-  checkers.job_removed(*record, true, 0);
+  forget(*record, true, 0);
+}
+
+void SharedWorldStore::forget(const JobRecord& record, bool by_client, TimeMs wall) {
+  removed_.insert(record.id());
+  checkers.job_removed(record, by_client, wall);
+  if (broken_ == BrokenRule::kTrace) return;
+  const int64_t until = ended_at_.at(record.key) + kTraceMs;
+  if (until > now) traces_[record.key] = {record.salt, until};
 }
 
 void SharedWorldStore::judge(const JobRecord& stored, const Write& write, const NodeId& by) {
@@ -200,17 +211,34 @@ void SharedWorldStore::check_verbs(const JobId& job, const NodeId& at) const {
 // ---- blobs
 
 bool SharedWorldStore::mark(const NodeId& by, const Digest& digest) {
-  auto& holder = marks.emplace(digest, by).first->second;
-  if (holder != by && claimable(holder)) {
+  Mark& mark = marks.try_emplace(digest, Mark{by}).first->second;
+  if (mark.by != by && claimable(mark.by) && broken_ != BrokenRule::kOrphan) {
     COVER("sim_mark_taken_over");
-    holder = by;
+    if (mark.removing) COVER("sim_removal_taken_over");
+    mark.by = by;
   }
-  return holder == by;
+  return mark.by == by;
+}
+
+bool SharedWorldStore::want(const Digest& digest) {
+  const auto found = marks.find(digest);
+  if (found == marks.end()) return false;
+  if (found->second.removing) return true;
+  COVER("sim_dying_blob_is_wanted");
+  if (broken_ != BrokenRule::kWant) found->second.wanted = true;
+  return false;
+}
+
+bool SharedWorldStore::begin_removal(const NodeId& by, const Digest& digest) {
+  const auto found = marks.find(digest);
+  if (found == marks.end() || found->second.by != by || found->second.wanted) return false;
+  found->second.removing = true;
+  return true;
 }
 
 void SharedWorldStore::unmark(const NodeId& by, const Digest& digest) {
   const auto found = marks.find(digest);
-  if (found != marks.end() && found->second == by) marks.erase(found);
+  if (found != marks.end() && found->second.by == by) marks.erase(found);
 }
 
 bool SharedWorldStore::names(const Digest& digest) const {
@@ -223,8 +251,8 @@ bool SharedWorldStore::names(const Digest& digest) const {
 std::vector<Digest> SharedWorldStore::begin_removals(const NodeId& by, int64_t put_before,
                                                      bool with_marks) {
   std::vector<Digest> found;
-  for (const auto& [digest, holder] : marks) {
-    if (holder == by || claimable(holder)) found.push_back(digest);
+  for (const auto& [digest, mark] : marks) {
+    if (mark.by == by || claimable(mark.by)) found.push_back(digest);
   }
   for (const auto& [digest, blob] : checkers.disk) {
     if (blob.put_at < put_before && !marks.contains(digest) && !names(digest)) {

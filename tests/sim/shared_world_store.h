@@ -28,9 +28,14 @@ enum class BrokenRule : uint8_t {
   kMeeting,  // a claim that meets a submission under the same key is dropped
   kGiveUp,   // jobs are claimed from a silent node without telling the store that it is given up
   kMark,     // blobs are removed without a mark
-  kBefore,   // a put looks for a mark only when it is done
+  kWant,     // a put looks for a removal that has begun, and does not say that it wants the blob
+  kThere,    // a put does not look whether its blob is still there once nobody removes it
+  kBegin,    // a blob is removed without the word that its removal begins
   kRecheck,  // a marked blob is removed without another look at the records
-  kVerify,   // blobs that were put long ago are not looked at again when their record is durable
+  kLate,     // blobs that were put long ago are not secured again before their record is sent
+  kVerify,   // nor when their record is durable, after an answer that took long
+  kOrphan,   // marks of nodes that are gone are left as they are
+  kTrace,    // a removed job without a key leaves no trace
 };
 
 struct LeaseDoc {
@@ -78,7 +83,10 @@ class SharedWorldStore {
 
   // ---- marks of dying blobs
   bool mark(const NodeId& by, const Digest& digest);  // whether it is marked by `by` now
-  bool marked(const Digest& digest) const { return marks.contains(digest); }
+  // Whether its removal has begun. Else a mark on it comes to nothing.
+  bool want(const Digest& digest);
+  // Whether `by` may remove it: its mark is there, and nobody wanted the blob.
+  bool begin_removal(const NodeId& by, const Digest& digest);
   void unmark(const NodeId& by, const Digest& digest);
   bool names(const Digest& digest) const;
   // Old blobs that no record names, those whose mark nobody looks after, and those that `by` has
@@ -86,9 +94,9 @@ class SharedWorldStore {
   std::vector<Digest> begin_removals(const NodeId& by, int64_t put_before, bool with_marks);
   void remove_blob(const Digest& digest);
 
-  // A job that ended later than so long ago is not swept: clocks that differ by more than the
-  // retention would let it go while messages about it are under way.
-  static constexpr int64_t kEndedMs = 60'000;
+  // For so long after its end a job leaves a trace: longer than any message is on its way, and
+  // any node pauses before it sends one.
+  static constexpr int64_t kTraceMs = 30'000;
 
   int64_t now = 0;
   Checkers checkers{true};
@@ -98,10 +106,15 @@ class SharedWorldStore {
     uint64_t order = 0;
   };
   std::map<VerbId, VerbDoc> verbs;
-  std::map<Digest, NodeId> marks;
+  struct Mark {
+    NodeId by;
+    bool wanted = false, removing = false;
+  };
+  std::map<Digest, Mark> marks;
 
  private:
   WriteResult note_end(const JobRecord& record, WriteResult result);
+  void forget(const JobRecord& record, bool by_client, TimeMs wall);
   void judge(const JobRecord& stored, const Write& write, const NodeId& by);
 
   const BrokenRule broken_;
@@ -110,6 +123,11 @@ class SharedWorldStore {
   std::set<VerbId> applied_verbs_;
   std::map<JobKey, int64_t> ended_at_;
   std::set<JobId> removed_;
+  struct Trace {
+    Salt salt{};
+    int64_t until = 0;
+  };
+  std::map<JobKey, Trace> traces_;  // of removed jobs
 };
 
 }  // namespace millrace::sim

@@ -143,6 +143,71 @@ TEST_F(Doubt, ACopyThatArrivesLateChangesNothing) {
   expect_stored(three);
 }
 
+// Regression: a job without a key left nothing behind, and a late copy of its first image, which a
+// server or the network had held up, brought it back to be carried out once more.
+TEST_F(Doubt, ACopyThatArrivesLateBringsNoRemovedJobBack) {
+  for (const bool by_sweep : {false, true}) {
+    JobRecord one = suite_record(by_sweep ? 1 : 2, wall_clock_ms());
+    JobRecord end = next(one);
+    end.state = JobState::kSucceeded;
+    end.finished_at = end.expire_at = wall_clock_ms();
+    proxy_.set_trap(TcpProxy::Trap::kDelay, kInsert);
+    ASSERT_EQ(commit(first(one)), WriteResult::kApplied);
+    ASSERT_TRUE(proxy_.wait_for_trap());
+    proxy_.set_trap(TcpProxy::Trap::kNone, "", 0);
+    ASSERT_EQ(commit(over(one, end)), WriteResult::kApplied);
+    if (by_sweep) {
+      EXPECT_EQ(*store_->sweep(end.expire_at, 10, nullptr), 1);
+    } else {
+      ASSERT_TRUE(store_->remove(one.key).ok());
+    }
+    ASSERT_TRUE(proxy_.release());
+    EXPECT_FALSE(store_->read(one.key)->has_value());
+    EXPECT_FALSE(store_->read_confirmed(one.key)->has_value());
+    EXPECT_TRUE(store_->list({}, "", 10)->jobs.empty());
+    EXPECT_EQ(store_->remove(one.key).number(), errors::kJobUnknown);
+    EXPECT_EQ(store_->changed({{one.key, 2}})->at(0).job.has_value(), false);
+    // Sent again by who never heard of it: it was accepted, and is gone.
+    EXPECT_EQ(*store_->sweep(end.finished_at + kTraceMs - 1, 10, nullptr), 0);
+    EXPECT_EQ(*store_->sweep(end.finished_at + kTraceMs, 10, nullptr), 1);
+  }
+}
+
+TEST_F(Doubt, NothingIsSentWhileItMayNotBe) {
+  // Goal: neither a record nor a claim is sent, nor sent again, while its node must not; what waits
+  // goes on once it may.
+  std::atomic<bool> may{true};
+  std::atomic<int> asked{0};
+  behind_->set_may_send([&] {
+    asked++;
+    return may.load();
+  });
+  const JobRecord one = suite_record(1), two = next(one);
+  proxy_.set_trap(TcpProxy::Trap::kDropAnswer, kInsert, 1'000'000);
+  std::thread node_in_doubt([&] {
+    EXPECT_TRUE(proxy_.wait_for_trap());
+    may = false;
+    proxy_.set_trap(TcpProxy::Trap::kNone, "", 0);
+    const int before = asked;
+    while (asked < before + 3) ::poll(nullptr, 0, 1);
+    // It is there, and nobody has sent it again to hear so.
+    EXPECT_LE(behind_->health().resent_writes, 1u);
+    may = true;
+  });
+  EXPECT_EQ(commit(first(one)), WriteResult::kApplied);
+  node_in_doubt.join();
+  may = false;
+  std::thread waits([&] {
+    const int before = asked;
+    while (asked < before + 3) ::poll(nullptr, 0, 1);
+    expect_stored(one);
+    may = true;
+  });
+  EXPECT_EQ(commit(over(one, two)), WriteResult::kApplied);
+  waits.join();
+  expect_stored(two);
+}
+
 TEST_F(Doubt, ASubmissionThatWasClaimedWhileInDoubtIsAccepted) {
   // Goal: rev 1 was applied, its answer was lost, and another node has claimed it before it is
   // sent again: the client hears 202, and the job has one owner.
