@@ -17,6 +17,7 @@
 namespace millrace {
 namespace {
 
+constexpr char kReplicaSet[] = "secantus";  // as the database calls itself
 constexpr int kPhotos = 4;
 constexpr int kClientThreads = 4;
 constexpr double kPatienceSeconds = 240;  // on a machine with much other work
@@ -117,9 +118,14 @@ void Fleet::make_node(const FleetSettings& settings, int i) {
   node->settings.pipelines = std::string(MILLRACE_SOURCE) + "/tests/attacks/pipelines";
   node->settings.environment = {"AWS_ACCESS_KEY_ID=" + test_credentials().access_key_id,
                                 "AWS_SECRET_ACCESS_KEY=" + test_credentials().secret_access_key};
+  std::string store =
+      fmt::format("store=mongodb://{}/{}?appname={}", to_database, name_, application(i));
+  if (settings.replica_set) {
+    store = fmt::format("store=mongodb://127.0.0.1:{}/{}?replicaSet={}", database().port(), name_,
+                        kReplicaSet);
+  }
   for (const std::string& setting :
-       {fmt::format("lease={}ms", settings.lease_ms),
-        fmt::format("store=mongodb://{}/{}?appname={}", to_database, name_, application(i)),
+       {fmt::format("lease={}ms", settings.lease_ms), store,
         "blobs=" + by_way(blobs_, to_bucket),
         "stores={default: {url: \"" + by_way(objects_, to_bucket) + "\"}}",
         std::string("workers.cpu=1")}) {
@@ -248,6 +254,23 @@ void Fleet::submit_held(int i) {
 
 void Fleet::release() {
   network().heal(name_ + "_hook");
+}
+
+void Fleet::hold_back() {
+  network().refuse(name_ + "_hook");
+}
+
+// Shown when it is durable: an attempt has failed, and the next one has its time.
+void Fleet::await_held_tried() const {
+  for (const Work& work : held_) {
+    EXPECT_TRUE(eventually(
+        [&] {
+          const Reply reply = ask(ports().at(0), "GET", "/v1/jobs/" + work.job);
+          return !reply.text("steps.notify.attempts").empty() &&
+                 reply.text("steps.notify.attempts") != "0";
+        },
+        kPatienceSeconds));
+  }
 }
 
 void Fleet::expect_held_told() {

@@ -22,6 +22,8 @@ struct FleetSettings {
   int replicas = 2;
   int lease_ms = 2000;
   bool clocks = false;  // each replica has a clock that can be set
+  // They know the database as a replica set, follow its primary, and go past the network to it.
+  bool replica_set = false;
 };
 
 class Fleet {
@@ -61,6 +63,7 @@ class Fleet {
 
   // How often a replica has ended by itself since others had its jobs.
   int given_up() const { return given_up_; }
+  int kills() const { return kills_; }
 
   // ---- load
   Clients& clients() { return clients_; }
@@ -69,7 +72,10 @@ class Fleet {
   void await_progress(uint64_t jobs);
   // A picture taken in by this replica whose notification finds nobody until release().
   void submit_held(int i);
+  // Waits until each held job that has not told the receiver has tried to.
+  void await_held_tried() const;
   void release();
+  void hold_back();  // the opposite
   // Waits until each held job has told the receiver, whoever runs it.
   void expect_held_told();
 
