@@ -24,15 +24,20 @@ class Database : public testing::Test {
       EXPECT_TRUE(eventually([&] { return !fleet.ready(i); })) << fleet.log(i);
     }
   }
-  static void come_back(Fleet* fleet, void (MongoServer::*end)(), const std::string& name) {
-    fleet->start_load();
-    fleet->await_progress(10);
-    for (int i = 0; i < 3; i++) fleet->submit_held(0);
+  // For longer than anybody's lease: the replicas cannot tell each other that they live, and give
+  // nobody up for it.
+  static void outlast_leases(void (MongoServer::*end)(), const std::string& name) {
+    Fleet fleet({.lease_ms = 6000});
+    fleet.start_load();
+    fleet.await_progress(10);
+    for (int i = 0; i < 3; i++) fleet.submit_held(0);
     (Fleet::database().*end)();
-    expect_away(*fleet);
-    fleet->start_database();
-    fleet->await_progress(10);
-    fleet->settle_and_compare(name);
+    expect_away(fleet);
+    for (int i = 0; i < fleet.size(); i++) EXPECT_TRUE(fleet.says(i, "ev=lease.over"));
+    fleet.start_database();
+    fleet.await_progress(10);
+    fleet.settle_and_compare(name);
+    EXPECT_EQ(fleet.given_up(), 0) << fleet.log(0) << fleet.log(1);
   }
   // The next writes fail like this.
   static void fail_writes(const Fleet& fleet, const std::string& how) {
@@ -44,25 +49,33 @@ class Database : public testing::Test {
 };
 
 TEST_F(Database, ThatIsToldToStopAndStartedAgainIsWaitedFor) {
-  Fleet fleet({});
-  come_back(&fleet, &MongoServer::stop, "database restarted");
+  outlast_leases(&MongoServer::stop, "database stopped for longer than the lease");
 }
 
 TEST_F(Database, ThatIsKilledAndStartedAgainIsWaitedFor) {
   Fleet fleet({});
-  come_back(&fleet, &MongoServer::kill, "database killed");
-}
-
-TEST_F(Database, WhosePrimaryStepsDownIsWaitedFor) {
-  Fleet fleet({.replica_set = true});
   fleet.start_load();
   for (int i = 0; i < 2; i++) {
     fleet.await_progress(10);
-    fleet.command(R"({"replSetStepDown": 3, "force": true})");
+    Fleet::database().kill();
     expect_away(fleet);
+    fleet.start_database();
   }
   fleet.await_progress(10);
-  fleet.settle_and_compare("primary stepped down");
+  fleet.settle_and_compare("database killed");
+}
+
+TEST_F(Database, WhosePrimaryStepsDownIsWaitedFor) {
+  // Reads may go on meanwhile: who looks sees that nobody renews, and is itself nobody who does.
+  Fleet fleet({.lease_ms = 6000, .replica_set = true});
+  fleet.start_load();
+  fleet.await_progress(10);
+  fleet.command(R"({"replSetStepDown": 8, "force": true})");
+  expect_away(fleet);
+  for (int i = 0; i < fleet.size(); i++) EXPECT_TRUE(fleet.says(i, "ev=lease.over"));
+  fleet.await_progress(10);
+  fleet.settle_and_compare("primary stepped down for longer than the lease");
+  EXPECT_EQ(fleet.given_up(), 0) << fleet.log(0) << fleet.log(1);
 }
 
 TEST_F(Database, ThatRefusesWritesInAFailoverIsAskedAgain) {
