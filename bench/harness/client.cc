@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -25,8 +26,10 @@ bool send_all(int fd, const std::string& text) {
 
 std::optional<HttpAnswer> http_request(uint16_t port, const std::string& method,
                                        const std::string& path, const std::string& headers,
-                                       const std::string& body) {
+                                       const std::string& body, int patience_ms) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval patience{patience_ms / 1000, patience_ms % 1000 * 1000};
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);

@@ -14,11 +14,11 @@ struct HttpAnswer {
   std::string body;
 };
 
-// Nothing: no connection, or it broke before the answer was whole. `headers` are whole lines, each
-// ending in CRLF.
+// Nothing: no connection, or it broke before the answer was whole, or no byte of it came for
+// `patience_ms` (0: waits for ever). `headers` are whole lines, each ending in CRLF.
 std::optional<HttpAnswer> http_request(uint16_t port, const std::string& method,
                                        const std::string& path, const std::string& headers = "",
-                                       const std::string& body = "");
+                                       const std::string& body = "", int patience_ms = 0);
 
 // The text behind `"name":"` up to the next quote: enough for ids and states of our own answers.
 std::string json_text_of(const std::string& json, const std::string& name);

@@ -161,6 +161,11 @@ void ServerProcess::kill() {
 int ServerProcess::stop() {
   if (pid_ < 0) return -1;
   signal_process(pid_, SIGTERM);
+  return wait();
+}
+
+int ServerProcess::wait() {
+  if (pid_ < 0) return -1;
   int status = 0;
   ::waitpid(pid_, &status, 0);
   pid_ = -1;

@@ -37,7 +37,8 @@ class ServerProcess {
   bool running() const;  // false: it has ended, and was not waited for
   double seconds_to_ready() const { return seconds_to_ready_; }
   void kill();                     // SIGKILL, and waits for it
-  int stop();                      // SIGTERM, waits; its exit code, 128 + signal when it was killed
+  int stop();                      // SIGTERM, then wait()
+  int wait();                      // for its end; its exit code, 128 + signal when it was killed
   const std::string& log() const;  // what it wrote to stderr so far is in this file
 
  private:

@@ -47,6 +47,9 @@ class Peers {
     lease_ms_ = lease_ms;
   }
   void note(const ClusterLook& look);
+  // Instead of, or before it, when this node could not see or could not renew its own lease: then
+  // it was perhaps the store that was away, and nobody's silence until now counts.
+  void forget_silence() { seen_.clear(); }
 
   // After note(). Nodes to be given up; not those that have departed.
   const std::vector<SilentNode>& silent() const { return silent_; }

@@ -71,9 +71,9 @@ std::string Reply::shown() const {
 }
 
 Reply ask(uint16_t port, const std::string& method, const std::string& path,
-          const std::string& headers, const std::string& body) {
+          const std::string& headers, const std::string& body, int patience_ms) {
   Reply reply;
-  const auto answer = http_request(port, method, path, headers, body);
+  const auto answer = http_request(port, method, path, headers, body, patience_ms);
   if (!answer) return reply;
   reply.status = answer->status;
   reply.head = answer->head;

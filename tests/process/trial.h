@@ -30,7 +30,7 @@ struct Reply {
   std::string shown() const;
 };
 Reply ask(uint16_t port, const std::string& method, const std::string& path,
-          const std::string& headers = "", const std::string& body = "");
+          const std::string& headers = "", const std::string& body = "", int patience_ms = 0);
 // POST to the pipeline; the media type is that of the bytes.
 Reply submit_image(uint16_t port, const std::string& image, const std::string& headers = "",
                    const std::string& query = "");

@@ -64,6 +64,17 @@ TEST_F(PeersTest, TheTimeOfALookIsNotCounted) {
   EXPECT_TRUE(peers_.silent().empty());
 }
 
+// While the store was away nobody could renew, and the first to look again gives nobody up for it.
+TEST_F(PeersTest, SilenceWhileThisNodeWasInDoubtIsNotCounted) {
+  look(0, 0, {lease(2, 5)});
+  peers_.forget_silence();  // a look failed, or the own lease was over
+  look(20'000, 20'000, {lease(2, 5)}, {node(2)});
+  EXPECT_TRUE(peers_.silent().empty());
+  EXPECT_FALSE(peers_.any_claimable());
+  look(30'001, 30'001, {lease(2, 5)});
+  EXPECT_EQ(peers_.silent().size(), 1u);
+}
+
 TEST_F(PeersTest, ALongerLeaseOfTheOtherHolds) {
   NodeLease patient = lease(2, 5);
   patient.lease_ms = 60'000;

@@ -81,8 +81,16 @@ bool MongoServer::wait_until_it_listens(int fd) {
 }
 
 void MongoServer::kill() {
+  end_by(SIGKILL);
+}
+
+void MongoServer::stop() {
+  end_by(SIGTERM);
+}
+
+void MongoServer::end_by(int signal) {
   if (pid_ <= 1) return;
-  signal_process(pid_, SIGKILL);
+  signal_process(pid_, signal);
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
   pid_ = -1;

@@ -22,6 +22,8 @@ class MongoServer {
   bool start();
   // As by kill -9; on return it is gone.
   void kill();
+  // As by SIGTERM: it ends by itself.
+  void stop();
 
   bool running() const { return pid_ > 0; }
   int port() const { return port_; }
@@ -33,6 +35,7 @@ class MongoServer {
 
  private:
   bool wait_until_it_listens(int fd);
+  void end_by(int signal);
 
   TemporaryDirectory directory_;
   int pid_ = -1;

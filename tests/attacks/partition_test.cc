@@ -1,0 +1,98 @@
+// Goal: a replica that reaches its database or its bucket no more, for a while, loses nothing and
+// harms nobody: others go on, take its jobs over where they must, and it comes back.
+// Method: real replicas, each with ways of its own to a real database and a real bucket (fleet.h);
+// toxiproxy cuts the ways of one of them, in each way that networks have.
+#include <gtest/gtest.h>
+
+#include "tests/attacks/fleet.h"
+#include "tests/process/photo.h"
+#include "tests/process/trial.h"
+
+namespace millrace {
+namespace {
+
+class Partition : public testing::Test {
+ protected:
+  using Cut = void (Toxiproxy::*)(const std::string& way);
+
+  void SetUp() override {
+    if (!Fleet::installed()) GTEST_SKIP() << "./run test installs the servers";
+  }
+  // Replica 0 is away for longer than its lease: the other one ends its jobs meanwhile, and it ends
+  // when it comes back, since it may not go on with them.
+  static void outlive_lease(Cut cut, const std::string& name) {
+    Fleet fleet({});
+    fleet.start_load();
+    fleet.await_progress(10);
+    for (int i = 0; i < 3; i++) fleet.submit_held(0);
+    (Fleet::network().*cut)(fleet.to_database(0));
+    EXPECT_TRUE(fleet.says(1, "ev=node.given_up"));
+    EXPECT_TRUE(fleet.says(1, "ev=jobs.claimed"));
+    EXPECT_TRUE(fleet.says(0, "ev=lease.over"));
+    fleet.release();
+    fleet.expect_held_told();
+    fleet.await_progress(10);
+    Fleet::network().heal(fleet.to_database(0));
+    fleet.expect_given_up(0);
+    fleet.settle_and_compare(name);
+  }
+  // Replica 0 cannot reach the bucket, and says so; its jobs wait for it.
+  static void lose_bucket(Cut cut, const std::string& name) {
+    Fleet fleet({});
+    fleet.start_load();
+    fleet.await_progress(10);
+    for (int i = 0; i < 3; i++) fleet.submit_held(0);
+    (Fleet::network().*cut)(fleet.to_bucket(0));
+    fleet.await_progress(20);
+    expect_problem(submit_picture(fleet), 503, "E126");
+    EXPECT_TRUE(eventually([&] { return !fleet.ready(0); }));
+    Fleet::network().heal(fleet.to_bucket(0));
+    EXPECT_TRUE(eventually([&] { return fleet.ready(0); }));
+    fleet.settle_and_compare(name);
+  }
+  static Reply submit_picture(const Fleet& fleet) {
+    return ask(fleet.port(0), "POST",
+               "/v1/pipelines/picture/jobs?callback=" + url_encoded("http://127.0.0.1:1/"),
+               "Content-Type: image/jpeg\r\n", make_photo(9));
+  }
+};
+
+TEST_F(Partition, FromADatabaseThatRefusesEndsItsJobsElsewhere) {
+  outlive_lease(&Toxiproxy::refuse, "the database refuses one replica");
+}
+
+TEST_F(Partition, FromADatabaseThatIsSilentEndsItsJobsElsewhere) {
+  outlive_lease(&Toxiproxy::swallow, "nothing arrives at the database");
+}
+
+TEST_F(Partition, FromADatabaseThatAnswersNoMoreEndsItsJobsElsewhere) {
+  outlive_lease(&Toxiproxy::swallow_answers, "no answer of the database arrives");
+}
+
+// What the replica wrote before it was given up arrives when its jobs have ended elsewhere.
+TEST_F(Partition, WhoseWritesArriveLateChangesNothing) {
+  outlive_lease(&Toxiproxy::hold, "everything arrives at the database late");
+}
+
+TEST_F(Partition, ShorterThanTheLeaseEndsNobody) {
+  Fleet fleet({.lease_ms = 60'000});
+  fleet.start_load();
+  fleet.await_progress(10);
+  for (int i = 0; i < 3; i++) {
+    Fleet::network().refuse(fleet.to_database(0));
+    EXPECT_TRUE(fleet.says(0, "ev=store.doubt ", i + 1));
+    EXPECT_TRUE(eventually([&] { return !fleet.ready(0); }));
+    Fleet::network().heal(fleet.to_database(0));
+    EXPECT_TRUE(fleet.says(0, "ev=store.doubt_over ", i + 1));
+    EXPECT_TRUE(eventually([&] { return fleet.ready(0); }));
+  }
+  fleet.settle_and_compare("the database refuses for a moment");
+  EXPECT_EQ(fleet.given_up(), 0);
+}
+
+TEST_F(Partition, FromABucketThatRefusesIsSaidAndWaitedOut) {
+  lose_bucket(&Toxiproxy::refuse, "the bucket refuses one replica");
+}
+
+}  // namespace
+}  // namespace millrace
