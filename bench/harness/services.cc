@@ -25,7 +25,8 @@ namespace {
 
 constexpr double kStartSeconds = 120;
 constexpr int kPortTries = 3;  // another process may take a free port before the server does
-constexpr char kCache[] = MILLRACE_SOURCE "/.cache";
+constexpr char kDatabaseProgram[] = MILLRACE_SOURCE "/.cache/secantusdb/bin/secantusd-py";
+constexpr char kBucketProgram[] = MILLRACE_SOURCE "/.cache/bin/versitygw";
 constexpr char kKey[] = "millrace-demo", kSecret[] = "millrace-demo-secret";
 constexpr char kBucket[] = "millrace";
 
@@ -88,13 +89,16 @@ bool has_attributes(const std::string& directory) {
 
 }  // namespace
 
+bool DatabaseServer::installed() {
+  return ::access(kDatabaseProgram, X_OK) == 0;
+}
+
 DatabaseServer::DatabaseServer(const std::string& directory) {
   std::filesystem::create_directories(directory);
   const std::string log = directory + "/log", mark = "listening on 127.0.0.1:";
-  pid_ =
-      spawn({std::string(kCache) + "/secantusdb/bin/secantusd-py", "--host", "127.0.0.1", "--port",
-             "0", "--storage-path", directory + "/data", "--sync-on-commit", "--log-level", "INFO"},
-            log);
+  pid_ = spawn({kDatabaseProgram, "--host", "127.0.0.1", "--port", "0", "--storage-path",
+                directory + "/data", "--sync-on-commit", "--log-level", "INFO"},
+               log);
   const double until = now_seconds() + kStartSeconds;
   // It says in its log which port it took.
   for (;; pause_shortly()) {
@@ -117,6 +121,10 @@ std::string DatabaseServer::url(const std::string& name) const {
   return fmt::format("mongodb://127.0.0.1:{}/{}", port_, name);
 }
 
+bool BucketServer::installed() {
+  return ::access(kBucketProgram, X_OK) == 0;
+}
+
 BucketServer::BucketServer(const std::string& directory) : data_(directory + "/data") {
   // A directory of its root is a bucket of whoever has the keys.
   std::filesystem::create_directories(data_ + "/" + kBucket);
@@ -128,15 +136,9 @@ BucketServer::BucketServer(const std::string& directory) : data_(directory + "/d
 
 bool BucketServer::start(const std::string& directory) {
   port_ = free_port();
-  std::vector<std::string> command = {std::string(kCache) + "/bin/versitygw",
-                                      "--port",
-                                      fmt::format("127.0.0.1:{}", port_),
-                                      "--access",
-                                      kKey,
-                                      "--secret",
-                                      kSecret,
-                                      "--quiet",
-                                      "posix"};
+  std::vector<std::string> command = {kBucketProgram, "--port",  fmt::format("127.0.0.1:{}", port_),
+                                      "--access",     kKey,      "--secret",
+                                      kSecret,        "--quiet", "posix"};
   if (!has_attributes(data_)) {
     std::filesystem::create_directories(directory + "/sidecar");
     command.insert(command.end(), {"--sidecar", directory + "/sidecar"});

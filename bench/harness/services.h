@@ -15,6 +15,8 @@ namespace millrace {
 
 class DatabaseServer {
  public:
+  // Whether its program is there.
+  static bool installed();
   // SecantusDB; each commit is synced. `directory` is made.
   explicit DatabaseServer(const std::string& directory);
   ~DatabaseServer() { kill(); }
@@ -23,6 +25,7 @@ class DatabaseServer {
 
   // "mongodb://…/NAME"
   std::string url(const std::string& name) const;
+  uint16_t port() const { return port_; }
   pid_t pid() const { return pid_; }
   void kill();  // SIGKILL, and waits for it
 
@@ -33,6 +36,7 @@ class DatabaseServer {
 
 class BucketServer {
  public:
+  static bool installed();
   // versitygw over files, with one bucket, "millrace". `directory` is made.
   explicit BucketServer(const std::string& directory);
   ~BucketServer() { kill(); }

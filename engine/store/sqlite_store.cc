@@ -360,6 +360,10 @@ int SqliteStore::leave_tombstone(const JobRecord& record) {
   rest.started_at = record.started_at;
   rest.finished_at = record.finished_at;
   rest.expire_at = record.expire_at;
+  return add_tombstone(rest);
+}
+
+int SqliteStore::add_tombstone(const JobRecord& rest) {
   const std::string_view bytes = encoder_.encode(rest);
   add_tombstone_.bind_bytes(1, rest.key.bytes);
   add_tombstone_.bind(2, rest.expire_at);

@@ -33,6 +33,7 @@ CLI::App* add_verb(CLI::App* app, const char* name, const char* about, Verb* cho
 
 void add_local_verbs(CLI::App* app, Verb* chosen) {
   static ConfigArguments serve, schema, steps, doctor, exported;
+  static ImportArguments imported;
   static RunArguments run;
   static FilesArguments validate, graph;
   static std::string schema_what = "pipeline", export_target;
@@ -95,6 +96,24 @@ void add_local_verbs(CLI::App* app, Verb* chosen) {
   export_verb->add_option("directory", export_target, "a new directory; the copy's `data`")
       ->required()
       ->type_name("DIR");
+  CLI::App* import_verb = add_verb(
+      app, "import",
+      "Bring the jobs and blobs of a data directory, or of an export, into the configured store",
+      chosen, [] { return run_import(imported); });
+  add_config(import_verb, &imported.config);
+  import_verb
+      ->add_option("directory", imported.directory,
+                   "the data directory of an embedded store that no server uses, or an export")
+      ->required()
+      ->type_name("DIR");
+  import_verb
+      ->add_option("--blobs", imported.blobs,
+                   "where its blobs are, when not in DIR/blobs: file:PATH or s3://BUCKET/PREFIX?…")
+      ->type_name("URL");
+  import_verb->footer(
+      "Blobs go to `blobs` of the configuration, each compared with its digest, then the jobs to\n"
+      "`store`. Both must be empty of other jobs, and no server may use them. It may be repeated\n"
+      "when it was broken off; until it has finished no server opens the new store.");
   add_verb(app, "version", "The version", chosen, [] {
     return run_version(version_json);
   })->add_flag("--json", version_json, "as JSON");
