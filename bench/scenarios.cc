@@ -8,11 +8,10 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "bench/harness/load.h"
+#include "bench/harness/photos.h"
 #include "bench/harness/process.h"
 #include "bench/harness/receiver.h"
 #include "bench/result.h"
@@ -25,13 +24,6 @@ constexpr uint64_t kRecoveryJobs = 200;
 constexpr double kRecoverySecondsMax = 120;
 constexpr uint64_t kUnfinishedJobs = 100'000;
 constexpr double kIdleSeconds = 10;
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
 
 bool succeeded(std::string_view answer) {
   return answer.starts_with("HTTP/1.1 200") &&
@@ -110,34 +102,6 @@ bool report(std::vector<BenchResult> runs) {
   return result.failure.empty();
 }
 
-// The photo with an Exif copyright line that holds `number`: other bytes, and another result, for
-// every job. The same photo again and again would be stored once and tell nothing about the disk.
-class Photos {
- public:
-  explicit Photos(const std::string& photo) {
-    // Big-endian TIFF with one entry, Copyright (0x8298), ASCII, at offset 26.
-    const std::string entry("\x82\x98\x00\x02\x00\x00\x00\x10\x00\x00\x00\x1a", 12);
-    const std::string tiff =
-        std::string("MM\x00\x2a\x00\x00\x00\x08\x00\x01", 10) + entry + std::string(4, '\0');
-    const std::string payload = std::string("Exif\0\0", 6) + tiff;
-    const size_t length = 2 + payload.size() + kTextBytes;
-    bytes_ = photo.substr(0, 2) + "\xff\xe1" + static_cast<char>(length >> 8) +
-             static_cast<char>(length) + payload;
-    text_at_ = bytes_.size();
-    bytes_ += std::string(kTextBytes, '\0') + photo.substr(2);
-  }
-  const std::string& number(uint64_t number) {
-    const std::string text = fmt::format("job {:011}", number);
-    std::copy(text.begin(), text.end(), bytes_.begin() + static_cast<std::ptrdiff_t>(text_at_));
-    return bytes_;
-  }
-
- private:
-  static constexpr size_t kTextBytes = 16;  // with the NUL
-  std::string bytes_;
-  size_t text_at_ = 0;
-};
-
 std::string image_request(const std::string& pipeline, const std::string& photo,
                           const Receiver& receiver, const std::string& headers,
                           const std::string& query) {
@@ -211,7 +175,7 @@ bool bench_noop(const BenchOptions& options, const std::string& name, const std:
 
 bool bench_image(const BenchOptions& options, const std::string& name, const std::string& pipeline,
                  uint64_t jobs) {
-  const std::string photo = read_file(options.photo);
+  const std::string photo = file_bytes(options.photo);
   std::vector<BenchResult> runs;
   for (int run = 0; run < options.runs; run++) {
     Receiver receiver;
@@ -239,7 +203,7 @@ bool bench_image(const BenchOptions& options, const std::string& name, const std
 
 // The same 200 jobs twice: undisturbed, and with kill -9 when all are accepted and few have ended.
 bool bench_recovery(const BenchOptions& options) {
-  const std::string photo = read_file(options.photo);
+  const std::string photo = file_bytes(options.photo);
   std::vector<BenchResult> runs;
   for (int run = 0; run < options.runs; run++) {
     double undisturbed = 0;

@@ -18,6 +18,7 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+constexpr std::string_view kAway = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 constexpr std::string_view kRefusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
 
 void watch(int epoll, int fd) {
@@ -131,7 +132,7 @@ bool Receiver::take(int connection, const std::string& head, const std::string& 
     count_++;
   }
   arrived_.notify_all();
-  const std::string_view answer = good ? kAnswer : kRefusal;
+  const std::string_view answer = !good ? kRefusal : away_ ? kAway : kAnswer;
   return ::send(connection, answer.data(), answer.size(), MSG_NOSIGNAL) >= 0;
 }
 

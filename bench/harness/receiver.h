@@ -27,6 +27,9 @@ class Receiver {
   uint16_t port() const { return port_; }
   std::string url() const;  // http://127.0.0.1:PORT/hook
 
+  // While away it answers 503 and remembers what came all the same.
+  void set_away(bool away) { away_ = away; }
+
   struct Delivery {
     uint64_t times = 0;
     std::string body;           // of the first one
@@ -44,6 +47,7 @@ class Receiver {
   bool take(int connection, const std::string& head, const std::string& body);
 
   const Accepts accepts_;
+  std::atomic<bool> away_{false};
   int listener_ = -1;
   int stop_ = -1;
   uint16_t port_ = 0;

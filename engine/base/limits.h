@@ -80,6 +80,8 @@ constexpr int64_t kStoreBackoffMsMax = 1000;
 constexpr int kNodesMax = 4096;           // leases that are read, and owners that are looked for
 constexpr int kVerbsPageMax = 500;        // pending verbs that are looked at in one go
 constexpr size_t kWatchedPageMax = 1000;  // jobs of other nodes that one query asks for
+constexpr int kTransferPageMax = 500;     // jobs that move from store to store in one go
+constexpr size_t kDamagedNamedMax = 100;  // damaged ones that are named when a store is moved
 
 // Hand-overs between threads
 constexpr size_t kWriterWorkMax = 4096;

@@ -44,6 +44,10 @@ struct MongoOptions {
   DurationMs count_every_ms = 1'000;
   // For so long after its end something is left of a job, however it goes.
   DurationMs trace_ms = kTraceMs;
+  // True: nothing is made; E120 when there is no store in the database.
+  bool must_exist = false;
+  // True: an import into it that has not finished is no reason to refuse (else E128).
+  bool importing = false;
   // Called after give_up() with what to log. Must not return: the default prints it and ends the
   // process with exit code 5. Tests throw.
   std::function<void(const std::string&)> on_fatal;

@@ -58,7 +58,8 @@ Status MongoStore::open() {
   if (!client.ok()) return client.status();
   client_ = *std::move(client);
   Status status = check_format();
-  if (status.ok()) status = make_indexes();
+  if (status.ok() && !options_.importing) status = check_import();
+  if (status.ok() && !options_.must_exist) status = make_indexes();
   if (status.number() == errors::kStoreFailed) {
     return Status::unavailable(errors::kStoreOpen,
                                fmt::format("the store cannot be opened: {}", status.message()));
@@ -81,18 +82,7 @@ Status MongoStore::check_format() {
   };
   RETURN_IF_ERROR(look());
   if (!found) {
-    const auto used = any_job(BsonDoc(), nullptr);
-    if (!used.ok()) return used.status();
-    if (*used) {
-      return Status::corrupt(
-          errors::kStoreCorrupt,
-          fmt::format("{} has a collection `jobs`, but is no store of millrace (its document "
-                      "`format` in `meta` is missing); give the server another database",
-                      name()));
-    }
-    BsonDoc format;
-    format.text("_id", "format").number("version", kMongoFormat);
-    RETURN_IF_ERROR(insert_absent("meta", BsonArray().add(format)));
+    RETURN_IF_ERROR(make_format());
     RETURN_IF_ERROR(look());  // another node may have been quicker, with another version
   }
   if (!version || *version < 1) {
@@ -109,6 +99,27 @@ Status MongoStore::check_format() {
                     name(), *version, kMongoFormat));
   }
   return {};
+}
+
+Status MongoStore::make_format() {
+  const auto used = any_job(BsonDoc(), nullptr);
+  if (!used.ok()) return used.status();
+  if (*used) {
+    return Status::corrupt(
+        errors::kStoreCorrupt,
+        fmt::format("{} has a collection `jobs`, but is no store of millrace (its document "
+                    "`format` in `meta` is missing); give the server another database",
+                    name()));
+  }
+  if (options_.must_exist) {
+    return Status::unavailable(errors::kStoreOpen,
+                               fmt::format("there is no store in {}; `store` of the configuration "
+                                           "names another database",
+                                           name()));
+  }
+  BsonDoc format;
+  format.text("_id", "format").number("version", kMongoFormat);
+  return insert_absent("meta", BsonArray().add(format));
 }
 
 Status MongoStore::make_indexes() {

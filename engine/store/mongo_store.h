@@ -10,6 +10,7 @@
 //                  argument: string, created_at: int64 }
 //   dying        { _id: "sha256:…", by: bin16 node, wanted: true?, removing: true? }
 //   meta         { _id: "format", version: int64 }; a higher version than ours is refused (E122)
+//                { _id: "import", source: "sha256:…", finished_at: int64 }; of the last import
 //
 // Indexes, made at open, each partial, so that a document pays only for what it has:
 //   jobs.owner   { owner, created_at, _id }        unfinished jobs: claims
@@ -46,12 +47,19 @@
 #include "engine/store/codec.h"
 #include "engine/store/mongo_client.h"
 #include "engine/store/shared_store.h"
+#include "engine/store/transfer.h"
 
 namespace millrace {
 
 constexpr int64_t kMongoFormat = 1;
 
-class MongoStore final : public SharedStore {
+// What is known of the last import into a database.
+struct ImportMark {
+  Digest source;           // the state of the store that is imported
+  TimeMs finished_at = 0;  // 0: it has not finished
+};
+
+class MongoStore final : public SharedStore, public StoreTransfer {
  public:
   std::vector<WriteResult> commit(const std::vector<Write>& batch) override;
   Result<std::vector<JobRecord>> claim(const NodeId& self, const std::optional<JobRecord>& after,
@@ -95,6 +103,15 @@ class MongoStore final : public SharedStore {
   StoreHealth health() const override;
   void give_up() override;
 
+  Result<StoredPage> stored_after(bool tombstones, const JobKey& after, int max) override;
+  Result<std::vector<StoredDefinition>> definitions_after(const Digest& after, int max) override;
+  Status put_stored(const std::vector<StoredJob>& jobs) override;
+
+  // An import begins, or goes on: from now on no server opens this store (E128) until it has
+  // finished. Conflict E129: jobs are here, or an import of another state of a store has begun.
+  Status begin_import(const Digest& source);
+  Status finish_import(const Digest& source, TimeMs now);
+
   // Hosts and database, for people; nothing secret.
   const std::string& name() const { return client_->name(); }
 
@@ -106,6 +123,8 @@ class MongoStore final : public SharedStore {
   explicit MongoStore(const MongoOptions& options) : options_(options) {}
   Status open();
   Status check_format();
+  Status make_format();
+  Status check_import();
   Status make_indexes();
 
   // ---- mongo_commit.cc
@@ -131,6 +150,10 @@ class MongoStore final : public SharedStore {
   // Inserts documents, leaving those alone whose _id is there.
   Status insert_absent(const char* collection, const BsonArray& documents);
   Result<int> update_each(const char* collection, const BsonArray& statements);
+  Result<std::optional<ImportMark>> import_mark();
+  Status put_import_mark(const ImportMark& mark);
+  // Compares documents that are there with what should have been inserted.
+  Status compare_stored(const std::vector<const StoredJob*>& jobs);
   Status delete_ids(const char* collection, const BsonArray& ids, const BsonDoc& also);
   TimeMs traced_until(TimeMs finished_at) const;
   Result<int> leave_traces(const BsonArray& ids);

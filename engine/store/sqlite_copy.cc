@@ -3,6 +3,10 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
 #include "engine/base/errors.h"
 #include "engine/store/sqlite_schema.h"
 #include "engine/store/store_lock.h"
@@ -33,6 +37,16 @@ Status copy_sqlite_store(const std::string& from, const std::string& to) {
   RETURN_IF_ERROR(copy.open(to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr));
   RETURN_IF_ERROR(copy_pages(&source, &copy));
   RETURN_IF_ERROR(copy.check(from));
+  return sync_directory(directory_of(to));
+}
+
+// The log was copied back and removed when the last connection was closed.
+Status rename_store(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    return Status::unavailable(
+        errors::kStoreOpen, fmt::format("cannot rename {} to {}: {}", from, to, strerror(errno)));
+  }
+  for (const char* beside : {".lock", ".reserve"}) ::unlink((from + beside).c_str());
   return sync_directory(directory_of(to));
 }
 

@@ -15,4 +15,7 @@ namespace millrace {
 // E120: no store at `from`, or `to` cannot be made. E122, E123, E124. E125: the source is damaged.
 Status copy_sqlite_store(const std::string& from, const std::string& to);
 
+// Gives a store that nobody has open another name, durably. E120. [any]
+Status rename_store(const std::string& from, const std::string& to);
+
 }  // namespace millrace

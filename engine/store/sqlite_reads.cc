@@ -10,9 +10,8 @@
 #include "engine/store/list_cursor.h"
 
 namespace millrace {
-namespace {
 
-// The record of the job that a read stands at. Its own checksum cannot say that it is another's.
+// Its own checksum cannot say that it is another's.
 Result<JobRecord> decode_row(const JobKey& key, std::string_view bytes) {
   auto record = decode_record(bytes);
   if (record.ok() && record->key == key) return record;
@@ -24,6 +23,8 @@ Result<JobRecord> decode_row(const JobKey& key, std::string_view bytes) {
   return Status(status.code(), status.number(),
                 fmt::format("job {}: {}", key.text(), status.message()));
 }
+
+namespace {
 
 // The key in a column. A damaged one can only be another's.
 JobKey key_of(std::string_view bytes) {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,9 @@
 #include "engine/store/store.h"
 
 namespace millrace {
+
+// The record in the row of `key`. E125, E122; the message names the job. [any]
+Result<JobRecord> decode_row(const JobKey& key, std::string_view bytes);
 
 class SqliteReads {
  public:

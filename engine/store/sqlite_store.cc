@@ -348,7 +348,10 @@ Status SqliteStore::remove_damaged(const JobKey& key) {
 }
 
 int SqliteStore::leave_tombstone(const JobRecord& record) {
-  const JobRecord rest = tombstone_of(record);
+  return add_tombstone(tombstone_of(record));
+}
+
+int SqliteStore::add_tombstone(const JobRecord& rest) {
   const std::string_view bytes = encoder_.encode(rest);
   add_tombstone_.bind_bytes(1, rest.key.bytes);
   add_tombstone_.bind(2, rest.expire_at);

@@ -26,6 +26,7 @@
 #include "engine/store/sqlite_reads.h"
 #include "engine/store/store.h"
 #include "engine/store/store_lock.h"
+#include "engine/store/transfer.h"
 
 namespace millrace {
 
@@ -41,7 +42,13 @@ struct SqliteOptions {
   std::function<void(const std::string&)> on_fatal;
 };
 
-class SqliteStore final : public Store {
+// What a store holds, and which state of it that is: it is another one after any commit.
+struct SqliteSummary {
+  uint64_t jobs = 0, tombstones = 0, blobs = 0;
+  Digest state;
+};
+
+class SqliteStore final : public Store, public StoreTransfer {
  public:
   ~SqliteStore() override;
 
@@ -57,6 +64,12 @@ class SqliteStore final : public Store {
   Status put_definitions(const std::vector<Definition>& definitions) override;
   Result<std::optional<std::string>> definition(const Digest& digest) override;
   Result<bool> names_blob(const Digest& digest) override;
+
+  Result<StoredPage> stored_after(bool tombstones, const JobKey& after, int max) override;
+  Result<std::vector<StoredDefinition>> definitions_after(const Digest& after, int max) override;
+  Status put_stored(const std::vector<StoredJob>& jobs) override;
+  // Reads every row. [reader]
+  Result<SqliteSummary> summary();
 
   // Looks at every page of the database and at every index. E125 with the first flaws. [reader]
   Status check();
@@ -98,6 +111,8 @@ class SqliteStore final : public Store {
   int write_labels(int64_t rowid, const JobRecord& record);
   int delete_row(int64_t rowid, std::vector<Digest>* dropped);
   int leave_tombstone(const JobRecord& record);
+  int add_tombstone(const JobRecord& rest);
+  int put_one(const StoredJob& job, bool* there);
   Status remove_damaged(const JobKey& key);
   int sweep_jobs(TimeMs now, int max, std::vector<Digest>* dropped, int* removed);
   int sweep_tombstones(TimeMs now, int max, int* removed);

@@ -32,10 +32,10 @@ CLI::App* add_verb(CLI::App* app, const char* name, const char* about, Verb* cho
 }
 
 void add_local_verbs(CLI::App* app, Verb* chosen) {
-  static ConfigArguments serve, schema, steps, doctor, exported;
+  static ConfigArguments serve, schema, steps, doctor;
   static RunArguments run;
   static FilesArguments validate, graph;
-  static std::string schema_what = "pipeline", export_target;
+  static std::string schema_what = "pipeline";
   static std::vector<std::string> step_names;
   static bool steps_json = false, steps_check = false, version_json = false;
 
@@ -88,6 +88,15 @@ void add_local_verbs(CLI::App* app, Verb* chosen) {
   add_config(add_verb(app, "doctor", "Check store, blobs, plugins and limits", chosen,
                       [] { return run_doctor(doctor); }),
              &doctor);
+  add_verb(app, "version", "The version", chosen, [] {
+    return run_version(version_json);
+  })->add_flag("--json", version_json, "as JSON");
+}
+
+void add_copy_verbs(CLI::App* app, Verb* chosen) {
+  static ConfigArguments exported;
+  static std::string export_target;
+  static ImportArguments imported;
   CLI::App* export_verb =
       add_verb(app, "export", "Copy the store and its blobs, also while a server uses them", chosen,
                [] { return run_export(exported, export_target); });
@@ -95,9 +104,24 @@ void add_local_verbs(CLI::App* app, Verb* chosen) {
   export_verb->add_option("directory", export_target, "a new directory; the copy's `data`")
       ->required()
       ->type_name("DIR");
-  add_verb(app, "version", "The version", chosen, [] {
-    return run_version(version_json);
-  })->add_flag("--json", version_json, "as JSON");
+  CLI::App* import_verb = add_verb(
+      app, "import",
+      "Bring the jobs and blobs of a data directory, or of an export, into the configured store",
+      chosen, [] { return run_import(imported); });
+  add_config(import_verb, &imported.config);
+  import_verb
+      ->add_option("directory", imported.directory,
+                   "the data directory of an embedded store that no server uses, or an export")
+      ->required()
+      ->type_name("DIR");
+  import_verb
+      ->add_option("--blobs", imported.blobs,
+                   "where its blobs are, when not in DIR/blobs: file:PATH or s3://BUCKET/PREFIX?…")
+      ->type_name("URL");
+  import_verb->footer(
+      "Blobs go to `blobs` of the configuration, each compared with its digest, then the jobs to\n"
+      "`store`. Both must be empty of other jobs, and no server may use them. It may be repeated\n"
+      "when it was broken off; until it has finished no server opens the new store.");
 }
 
 // CLI11's own way to read the variable would let it win over the flag: it reads it once for each
@@ -260,6 +284,7 @@ int run_command_line(int argc, char** argv) {
   app.failure_message(usage_message);
   Verb chosen;
   add_local_verbs(&app, &chosen);
+  add_copy_verbs(&app, &chosen);
   add_job_verbs(&app, &chosen);
   add_pipeline_verbs(&app, &chosen);
   if (refuse_unknown_verb(app, argc, argv)) return kExitUsage;

@@ -37,6 +37,12 @@ struct RunArguments {
   bool json = false;
 };
 
+struct ImportArguments {
+  ConfigArguments config;  // of where it goes
+  std::string directory;   // the data directory that is imported
+  std::string blobs;       // where its blobs are; empty: in it
+};
+
 struct FilesArguments {  // validate, graph
   ConfigArguments config;
   std::vector<std::string> paths;
@@ -66,6 +72,7 @@ int run_jobs(const ClientArguments& arguments);
 int run_pipelines(const ClientArguments& arguments);
 int run_doctor(const ConfigArguments& arguments);
 int run_export(const ConfigArguments& arguments, const std::string& target);
+int run_import(const ImportArguments& arguments);
 int run_version(bool json);
 
 // ---- what verbs share: cli/common.cc
