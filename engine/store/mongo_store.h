@@ -104,7 +104,7 @@ class MongoStore final : public SharedStore, public StoreTransfer {
   void give_up() override;
 
   Result<StoredPage> stored_after(bool tombstones, const JobKey& after, int max) override;
-  Result<std::vector<StoredDefinition>> definitions_after(const Digest& after, int max) override;
+  Result<std::vector<Definition>> definitions_after(const Digest& after, int max) override;
   Status put_stored(const std::vector<StoredJob>& jobs) override;
 
   // An import begins, or goes on: from now on no server opens this store (E128) until it has

@@ -44,12 +44,12 @@ Result<StoredPage> MongoStore::stored_after(bool tombstones, const JobKey& after
   return page;
 }
 
-Result<std::vector<StoredDefinition>> MongoStore::definitions_after(const Digest& after, int max) {
+Result<std::vector<Definition>> MongoStore::definitions_after(const Digest& after, int max) {
   CHECK(max > 0);
   BsonDoc behind, filter, options, sort;
   filter.doc("_id", behind.text("$gt", after.text()));
   options.doc("sort", sort.small("_id", 1)).number("limit", max);
-  std::vector<StoredDefinition> all;
+  std::vector<Definition> all;
   RETURN_IF_ERROR(client_->find(
       "definitions", filter, options, ReadLevel::kMajority, [&](const bson_t* document) -> Status {
         const auto digest = Digest::parse(bson_text(document, "_id").value_or(""));
@@ -72,8 +72,9 @@ Status MongoStore::put_stored(const std::vector<StoredJob>& jobs) {
   ON_THREAD(kWriter);
   BsonArray documents;
   for (const StoredJob& job : jobs) {
-    documents.add(job.tombstone ? tombstone_document(job.record, &encoder_)
-                                : job_document(job.record, &encoder_));
+    const JobRecord& record = job.record;
+    documents.add(job.tombstone ? tombstone_document(record, record.expire_at, &encoder_)
+                                : job_document(record, &encoder_));
   }
   BsonDoc command;
   command.text("insert", "jobs").flag("ordered", false).array("documents", documents);

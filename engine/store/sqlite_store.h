@@ -66,7 +66,7 @@ class SqliteStore final : public Store, public StoreTransfer {
   Result<bool> names_blob(const Digest& digest) override;
 
   Result<StoredPage> stored_after(bool tombstones, const JobKey& after, int max) override;
-  Result<std::vector<StoredDefinition>> definitions_after(const Digest& after, int max) override;
+  Result<std::vector<Definition>> definitions_after(const Digest& after, int max) override;
   Status put_stored(const std::vector<StoredJob>& jobs) override;
   // Reads every row. [reader]
   Result<SqliteSummary> summary();

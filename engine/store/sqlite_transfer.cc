@@ -54,7 +54,7 @@ Result<StoredPage> SqliteStore::stored_after(bool tombstones, const JobKey& afte
   return page;
 }
 
-Result<std::vector<StoredDefinition>> SqliteStore::definitions_after(const Digest& after, int max) {
+Result<std::vector<Definition>> SqliteStore::definitions_after(const Digest& after, int max) {
   CHECK(max > 0);
   Statement statement;
   int code = statement.prepare(
@@ -62,9 +62,9 @@ Result<std::vector<StoredDefinition>> SqliteStore::definitions_after(const Diges
   if (code != SQLITE_OK) return reader_.status(code, "reading all definitions");
   statement.bind_bytes(1, after.bytes);
   statement.bind(2, max);
-  std::vector<StoredDefinition> all;
+  std::vector<Definition> all;
   while ((code = statement.step()) == SQLITE_ROW) {
-    StoredDefinition& one = all.emplace_back();
+    Definition& one = all.emplace_back();
     if (!copy_exactly(statement.bytes(0), &one.digest.bytes)) {
       return reader_.status(SQLITE_CORRUPT, "reading all definitions");
     }

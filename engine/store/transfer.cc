@@ -14,9 +14,7 @@ Status transfer_definitions(StoreTransfer* from, Store* to) {
     const auto page = from->definitions_after(last, kDefinitionsPage);
     if (!page.ok()) return page.status();
     if (page->empty()) return {};
-    for (const StoredDefinition& one : *page) {
-      RETURN_IF_ERROR(to->put_definition(one.digest, one.source));
-    }
+    RETURN_IF_ERROR(to->put_definitions(*page));
     last = page->back().digest;
   }
 }

@@ -24,11 +24,6 @@ struct StoredPage {
   std::optional<JobKey> next;       // set: there may be more, behind this one
 };
 
-struct StoredDefinition {
-  Digest digest;
-  std::string source;
-};
-
 class StoreTransfer {
  public:
   virtual ~StoreTransfer() = default;
@@ -37,7 +32,7 @@ class StoreTransfer {
   // about kListBytesMax. What is written meanwhile may be among them or not.
   virtual Result<StoredPage> stored_after(bool tombstones, const JobKey& after, int max) = 0;
   // The same of definitions.
-  virtual Result<std::vector<StoredDefinition>> definitions_after(const Digest& after, int max) = 0;
+  virtual Result<std::vector<Definition>> definitions_after(const Digest& after, int max) = 0;
 
   // Inserts them as they are, durable on return. May be repeated: what is there already as the same
   // image is left. Conflict E129: another image, or another job, is there under the same key.

@@ -105,8 +105,8 @@ void expect_takes_and_gives(Both* store) {
   other.record.salt[0]++;
   EXPECT_EQ(store->put_stored({other}).number(), errors::kImportRefused);
 
-  ASSERT_TRUE(store->put_definition(sha256("a"), "one").ok());
-  ASSERT_TRUE(store->put_definition(sha256("b"), "two").ok());
+  ASSERT_TRUE(store->put_definitions({{sha256("a"), "one"}}).ok());
+  ASSERT_TRUE(store->put_definitions({{sha256("b"), "two"}}).ok());
   Digest last;
   std::vector<std::string> sources;
   for (;;) {

@@ -61,7 +61,7 @@ class FakeSharedStore final : public SharedStore {
   Result<std::optional<StoredJob>> read(const JobKey&) override { return not_here(); }
   Result<JobPage> list(const JobFilter&, const std::string&, int) override { return not_here(); }
   Result<int64_t> count_unfinished() override { return not_here(); }
-  Status put_definition(const Digest&, const std::string&) override { return not_here(); }
+  Status put_definitions(const std::vector<Definition>&) override { return not_here(); }
   Result<std::optional<std::string>> definition(const Digest&) override { return not_here(); }
   Result<bool> give_node_up(const NodeId&, uint64_t) override { return not_here(); }
   Result<bool> forget_node(const NodeId&) override { return not_here(); }

@@ -27,7 +27,7 @@ TEST_F(MongoTransfer, AnEmbeddedStoreComesBackAsItWas) {
   const auto from = open_store(sqlite_options(from_directory.path()));
   const auto back = open_store(sqlite_options(back_directory.path()));
   ASSERT_TRUE(from->put_stored(jobs).ok());
-  ASSERT_TRUE(from->put_definition(sha256("a"), "one").ok());
+  ASSERT_TRUE(from->put_definitions({{sha256("a"), "one"}}).ok());
   ASSERT_TRUE(transfer_store(from.get(), store_.get(), store_.get(), nullptr).ok());
   expect_stored(store_.get(), jobs);
   ASSERT_TRUE(transfer_store(store_.get(), back.get(), back.get(), nullptr).ok());
