@@ -239,6 +239,14 @@ TEST(Fault, WrongUseOfTheHostIsAnInvalidResult) {
   }
 }
 
+// Other steps run beside it: nothing of theirs may be torn down before the end.
+TEST(Fault, ExitInTheSharedIoWorkerRunsNoDestructors) {
+  WorkerFixture t(WorkerFixture::faulty());
+  const StepOutcome outcome = t.run(t.fault("exit_badly", 3, {}, "fault_io"));
+  EXPECT_EQ(outcome.kind, Kind::kWorkerDied);
+  EXPECT_NE(outcome.message.find("exit status 3"), std::string::npos) << outcome.message;
+}
+
 TEST(Fault, CrashInTheSharedIoWorkerIsBlamedOnTheThreadThatCrashed) {
   for (const char* how : {"crash", "abort", "overflow", "exit"}) {
     SCOPED_TRACE(how);

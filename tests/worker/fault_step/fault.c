@@ -147,6 +147,12 @@ static int32_t recurse(int depth) {
   return depth == -1 ? 0 : recurse(depth + 1) + frame[0];
 }
 
+/* As libraries that tear down what threads still use. */
+static int crashes_at_exit;
+__attribute__((destructor)) static void at_exit(void) {
+  if (crashes_at_exit) abort();
+}
+
 static int32_t run(const mr_call* call) {
   const char* path = call->params[3].kind == MR_VALUE_STRING ? call->params[3].s : "/etc/passwd";
   const char* how = call->params[0].kind == MR_VALUE_STRING ? call->params[0].s : "ok";
@@ -159,6 +165,10 @@ static int32_t run(const mr_call* call) {
   if (strcmp(how, "abort") == 0) abort();
   if (strcmp(how, "exit") == 0) exit((int)n);
   if (strcmp(how, "_exit") == 0) _exit((int)n);
+  if (strcmp(how, "exit_badly") == 0) {
+    crashes_at_exit = 1;
+    exit((int)n);
+  }
   if (strcmp(how, "hang") == 0) {
     for (;;) sleep(1000);
   }
