@@ -424,7 +424,8 @@ TEST_P(SharedStoreSuite, AWantedBlobIsNotRemoved) {
   EXPECT_TRUE(other().want_blobs({a, c})->empty());
   EXPECT_EQ(*store().begin_removal(node(1), {a, b, c}), std::vector<Digest>{b});
   EXPECT_EQ(*store().begin_removal(node(1), {a, b}), std::vector<Digest>{b});  // sent again
-  for (const DyingMark& mark : *store().dying_after({}, 10)) {
+  const auto marks = store().dying_after({}, 10);
+  for (const DyingMark& mark : *marks) {
     EXPECT_EQ(mark.wanted, mark.digest == a);
     EXPECT_EQ(mark.removing, mark.digest == b);
   }
