@@ -146,6 +146,7 @@ void Cluster::fault() {
   Node& n = nodes_[node];
   const bool asleep = n.asleep_until > time_;
   if (!n.up || (asleep && which > 2)) return;
+  if (n.fragile && which <= 1) return;  // it has its pause
   const auto length = static_cast<int64_t>(random_.below(random_.chance(40) ? 20'000 : 3'000));
   switch (which) {
     case 0:

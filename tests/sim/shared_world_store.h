@@ -95,8 +95,8 @@ class SharedWorldStore {
   void remove_blob(const Digest& digest);
 
   // For so long after its end a job leaves a trace: longer than any message is on its way, and
-  // any node pauses before it sends one.
-  static constexpr int64_t kTraceMs = 30'000;
+  // any node pauses before it sends one, or tries to hear what became of it.
+  static constexpr int64_t kTraceMs = 60'000;
 
   int64_t now = 0;
   Checkers checkers{true};
