@@ -11,8 +11,8 @@ namespace {
 
 constexpr uint64_t kOpenMax = 60;
 constexpr uint64_t kEffectsOfTwo = 5;  // notifications of a picture and a chain
-constexpr int kPauseMs = 10;  // before the next server is asked
-constexpr int kPatienceMs = 2'000;  // before it is
+constexpr int kPauseMs = 10;           // before the next server is asked
+constexpr int kPatienceMs = 2'000;     // before it is
 constexpr int kUnavailable = 503;
 
 }  // namespace
@@ -23,9 +23,8 @@ Clients::Clients(Ports ports, std::vector<std::string> photos, const Receiver* r
 void Clients::start(int threads, uint32_t seed) {
   stopping_ = false;
   for (int i = 0; i < threads; i++) {
-    threads_.emplace_back([this, seed = seed + static_cast<uint32_t>(i)] {
-      submit_until_stopped(seed);
-    });
+    threads_.emplace_back(
+        [this, seed = seed + static_cast<uint32_t>(i)] { submit_until_stopped(seed); });
   }
 }
 
@@ -45,7 +44,8 @@ bool Clients::submit(uint16_t port, Work* work, const std::string& callback,
                     "Content-Type: image/jpeg\r\n" + key, photos_.at(work->photo), patience_ms)
               : ask(port, "POST", "/v1/pipelines/chain/jobs",
                     "Content-Type: application/json\r\n" + key,
-                    fmt::format(R"({{"inputs": {{"callback": "{}", "number": 7}}}})", url), patience_ms);
+                    fmt::format(R"({{"inputs": {{"callback": "{}", "number": 7}}}})", url),
+                    patience_ms);
   if (reply.status == 0) return false;
   if (reply.status != 202 && reply.status != 200) {
     EXPECT_EQ(reply.status, kUnavailable) << reply.shown();

@@ -8,12 +8,7 @@
 namespace millrace {
 namespace {
 
-class Network : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!Fleet::installed()) GTEST_SKIP() << "./run test installs the servers";
-  }
-};
+using Network = FleetTest;
 
 // A renewal takes more than half of the time between two.
 TEST_F(Network, ThatTakesHalfASecondToTheDatabaseOnlyCostsTime) {
