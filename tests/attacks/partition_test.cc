@@ -82,6 +82,7 @@ TEST_F(Partition, ShorterThanTheLeaseEndsNobody) {
     Fleet::network().refuse(fleet.to_database(0));
     EXPECT_TRUE(fleet.says(0, "ev=store.doubt ", i + 1));
     EXPECT_TRUE(eventually([&] { return !fleet.ready(0); }));
+    expect_problem(ask(fleet.port(0), "GET", "/v1/jobs"), 503, "E124");
     Fleet::network().heal(fleet.to_database(0));
     EXPECT_TRUE(fleet.says(0, "ev=store.doubt_over ", i + 1));
     EXPECT_TRUE(eventually([&] { return fleet.ready(0); }));
