@@ -1,9 +1,10 @@
 // Clients: what careful clients of a service of several servers do, on threads of their own.
 //
 // Each submission has an idempotency key and is repeated, at whatever server runs, until one has
-// acknowledged it; also when one has not answered for long, though it may yet do what it was asked. Two kinds of jobs: pictures (a result, two objects, one notification) and chains
-// (four notifications, one after the other). There are never more unfinished ones than kOpenMax, so
-// that the load goes as fast as the service does and leaves no mountain behind.
+// acknowledged it; also when one has not answered for long, though it may yet do what it was asked.
+// Two kinds of jobs: pictures (a result, two objects, one notification) and chains (four
+// notifications, one after the other). There are never more unfinished ones than kOpenMax, so that
+// the load goes as fast as the service does and leaves no mountain behind.
 #pragma once
 
 #include <atomic>
@@ -36,8 +37,8 @@ class Clients {
   // Returns when every request under way has been answered, or its connection is gone.
   void stop();
 
-  // One submission to one server; whether it was acknowledged. What is not said politely (503) fails
-  // the test. `callback` empty: the receiver. `patience_ms` 0: waits for ever.
+  // One submission to one server; whether it was acknowledged. What is not said politely (503)
+  // fails the test. `callback` empty: the receiver. `patience_ms` 0: waits for ever.
   bool submit(uint16_t port, Work* work, const std::string& callback = "",
               int patience_ms = 0) const;
 

@@ -1,7 +1,7 @@
-// Goal: replicas whose clocks are minutes apart, and are set while they run, are one service: who is
-// alive is judged by lengths of time, and who waits for a back-off that another one has begun waits
-// no longer than all of it.
-// Method: real replicas under clock_shim.so, each with an offset of its own to the true time.
+// Goal: replicas whose clocks are minutes apart, and are set while they run, are one service: who
+// is alive is judged by lengths of time, and who waits for a back-off that another one has begun
+// waits no longer than all of it. Method: real replicas under clock_shim.so, each with an offset of
+// its own to the true time.
 #include <gtest/gtest.h>
 
 #include "tests/attacks/fleet.h"
@@ -10,13 +10,13 @@
 namespace millrace {
 namespace {
 
-class Clocks : public testing::Test {
+class Clocks : public FleetTest {
  protected:
   void SetUp() override {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     GTEST_SKIP() << "a sanitizer's runtime must come before the shim";
 #endif
-    if (!Fleet::installed()) GTEST_SKIP() << "./run test installs the servers";
+    FleetTest::SetUp();
   }
 };
 
@@ -31,7 +31,7 @@ TEST_F(Clocks, MinutesApartTakeJobsOverEitherWay) {
     // In back-off when it dies: when its next attempt is due stands in the record.
     for (int i = 0; i < 3; i++) fleet.submit_held(dies);
     fleet.await_held_tried();
-    fleet.kill(dies);
+    fleet.kill_replica(dies);
     EXPECT_TRUE(fleet.says(lives, "ev=jobs.claimed"));
     fleet.release();
     fleet.expect_held_told();

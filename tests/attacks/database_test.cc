@@ -1,8 +1,7 @@
-// Goal: whatever becomes of the database, as long as it keeps what it has acknowledged: nothing that
-// replicas acknowledged is lost, nothing is done twice under another key, and all goes on when it is
-// back.
-// Method: real replicas under load; their one database is told to stop, killed, steps down, answers
-// with errors, or carries writes out and says that it has not.
+// Goal: whatever becomes of the database, as long as it keeps what it has acknowledged: nothing
+// that replicas acknowledged is lost, nothing is done twice under another key, and all goes on when
+// it is back. Method: real replicas under load; their one database is told to stop, killed, steps
+// down, answers with errors, or carries writes out and says that it has not.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -14,11 +13,8 @@ namespace {
 
 constexpr int kFailuresInARow = 5;
 
-class Database : public testing::Test {
+class Database : public FleetTest {
  protected:
-  void SetUp() override {
-    if (!Fleet::installed()) GTEST_SKIP() << "./run test installs the servers";
-  }
   static void expect_away(const Fleet& fleet) {
     for (int i = 0; i < fleet.size(); i++) {
       EXPECT_TRUE(eventually([&] { return !fleet.ready(i); })) << fleet.log(i);

@@ -6,8 +6,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
+#include <set>
 
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
@@ -51,6 +54,13 @@ uint16_t port_of(const std::string& url) {
 
 bool Fleet::installed() {
   return MongoServer::installed() && Toxiproxy::installed();
+}
+
+void FleetTest::SetUp() {
+  if (Fleet::installed()) return;
+  ASSERT_EQ(std::getenv("CI"), nullptr) << "the test servers are missing";
+  GTEST_SKIP() << MongoServer::program() << " or " << Toxiproxy::program()
+               << " is missing; ./run test installs them";
 }
 
 Toxiproxy& Fleet::network() {
@@ -125,8 +135,7 @@ void Fleet::make_node(const FleetSettings& settings, int i) {
                         kReplicaSet);
   }
   for (const std::string& setting :
-       {fmt::format("lease={}ms", settings.lease_ms), store,
-        "blobs=" + by_way(blobs_, to_bucket),
+       {fmt::format("lease={}ms", settings.lease_ms), store, "blobs=" + by_way(blobs_, to_bucket),
         "stores={default: {url: \"" + by_way(objects_, to_bucket) + "\"}}",
         std::string("workers.cpu=1")}) {
     node->settings.extra.push_back(setting);
@@ -139,9 +148,9 @@ void Fleet::give_clock(Node* node) const {
   const std::string file = node->settings.data + ".clock";
   const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   const bool sized = fd >= 0 && ::ftruncate(fd, sizeof *node->clock_ns) == 0;
-  void* map = sized ? ::mmap(nullptr, sizeof *node->clock_ns, PROT_READ | PROT_WRITE, MAP_SHARED,
-                             fd, 0)
-                    : MAP_FAILED;
+  void* map =
+      sized ? ::mmap(nullptr, sizeof *node->clock_ns, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+            : MAP_FAILED;
   ASSERT_NE(map, MAP_FAILED);
   ::close(fd);
   node->clock_ns = static_cast<int64_t*>(map);
@@ -179,12 +188,11 @@ std::string Fleet::log(int i) const {
       },
       kPatienceSeconds);
   if (said) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure()
-         << "replica " << i << " did not say " << what << ":\n"
-         << log(i);
+  return ::testing::AssertionFailure() << "replica " << i << " did not say " << what << ":\n"
+                                       << log(i);
 }
 
-void Fleet::kill(int i) {
+void Fleet::kill_replica(int i) {
   nodes_.at(i)->port = 0;
   nodes_.at(i)->process->kill();
   kills_++;

@@ -1,11 +1,14 @@
-// Fleet: replicas of the real program over one database and one bucket, each with ways of its own to
-// both, which a test attacks; clients that keep them busy; somebody who starts those again that have
-// ended, as an orchestrator does; and an oracle.
+// Fleet: replicas of the real program over one database and one bucket, each with ways of its own
+// to both, which a test attacks; clients that keep them busy; somebody who starts those again that
+// have ended, as an orchestrator does; and an oracle.
 //
-// Database, S3 server and network are of the whole test program; a fleet has a database and a bucket
-// of its own in them.
+// Database, S3 server and network are of the whole test program; a fleet has a database and a
+// bucket of its own in them.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,7 +37,7 @@ class Fleet {
   Fleet& operator=(const Fleet&) = delete;
 
   // ---- the servers of the whole program
-  static bool installed();  // all of them
+  static bool installed();
   static Toxiproxy& network();
   static MongoServer& database();
   // Starts it again after its end, and leads every way to it.
@@ -53,10 +56,11 @@ class Fleet {
   std::string log(int i) const;
   // Waits until its log says so often `what`.
   ::testing::AssertionResult says(int i, const std::string& what, int times = 1) const;
-  void kill(int i);
+  void kill_replica(int i);
   void start(int i);
   void set_clock(int i, int seconds);  // off the true time
-  // Waits until it has ended by itself since others have its jobs (exit code 5), and starts it again.
+  // Waits until it has ended by itself since others have its jobs (exit code 5), and starts it
+  // again.
   void expect_given_up(int i);
   // Starts again what has ended by itself: nothing but exit code 5 is forgiven.
   void tend();
@@ -109,6 +113,12 @@ class Fleet {
   Clients clients_;
   std::vector<Work> held_;
   int given_up_ = 0, kills_ = 0;
+};
+
+// A test with fleets: skipped without the servers, but never in continuous integration.
+class FleetTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
 };
 
 }  // namespace millrace

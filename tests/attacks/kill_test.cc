@@ -24,7 +24,6 @@ uint32_t seed_of_run() {
 }
 
 void run_campaign(int kills) {
-  if (!Fleet::installed()) GTEST_SKIP() << "./run test installs the servers";
   const uint32_t seed = seed_of_run();
   SCOPED_TRACE(fmt::format("MILLRACE_SEED={}", seed));
   std::mt19937 random(seed);
@@ -36,7 +35,7 @@ void run_campaign(int kills) {
     const bool all = random() % kOneInAllDie == 0;
     const int one = static_cast<int>(random() % kReplicas);
     for (int i = 0; i < kReplicas; i++) {
-      if (all || i == one) fleet.kill(i);
+      if (all || i == one) fleet.kill_replica(i);
     }
     for (int i = 0; i < kReplicas; i++) {
       if (all || i == one) fleet.start(i);
@@ -46,11 +45,14 @@ void run_campaign(int kills) {
   fleet.settle_and_compare("killed at random moments");
 }
 
-TEST(ReplicasKill, AtRandomMoments) {
+using ReplicasKill = FleetTest;
+using ReplicasKillLong = FleetTest;
+
+TEST_F(ReplicasKill, AtRandomMoments) {
   run_campaign(30);
 }
 
-TEST(ReplicasKillLong, AtRandomMoments) {
+TEST_F(ReplicasKillLong, AtRandomMoments) {
   run_campaign(300);
 }
 

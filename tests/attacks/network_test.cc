@@ -8,12 +8,7 @@
 namespace millrace {
 namespace {
 
-class Network : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!Fleet::installed()) GTEST_SKIP() << "./run test installs the servers";
-  }
-};
+using Network = FleetTest;
 
 // A renewal takes more than half of the time between two.
 TEST_F(Network, ThatTakesHalfASecondToTheDatabaseOnlyCostsTime) {
@@ -21,7 +16,7 @@ TEST_F(Network, ThatTakesHalfASecondToTheDatabaseOnlyCostsTime) {
   fleet.start_load();
   fleet.await_progress(10);
   for (int i = 0; i < fleet.size(); i++) Fleet::network().delay(fleet.to_database(i), 500);
-  fleet.await_progress(40);
+  fleet.await_progress(24);
   EXPECT_EQ(ask(fleet.port(0), "GET", "/v1/jobs").status, 200);
   EXPECT_EQ(ask(fleet.port(1), "GET", "/v1/jobs").status, 200);
   fleet.settle_and_compare("500 ms to the database");

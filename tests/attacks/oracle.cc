@@ -75,9 +75,9 @@ void Fleet::settle_and_compare(const std::string& what) {
     EXPECT_TRUE(jobs.insert(work.job).second) << "two keys share job " << work.job;
     ASSERT_EQ(await_end(work), "succeeded") << work.key;
   }
-  std::printf("%s: %zu jobs, %d kills, %d given up; all ended %.1f s after the fault (lease %.1f)\n",
-              what.c_str(), all.size(), kills_, given_up_, now_seconds() - healed,
-              lease_ms_ / 1000.0);
+  std::printf(
+      "%s: %zu jobs, %d kills, %d given up; all ended %.1f s after the fault (lease %.1f)\n",
+      what.c_str(), all.size(), kills_, given_up_, now_seconds() - healed, lease_ms_ / 1000.0);
   for (const Work& work : all) ASSERT_NO_FATAL_FAILURE(compare_job(work));
   compare_list();
   compare_effects();

@@ -11,13 +11,10 @@
 namespace millrace {
 namespace {
 
-class Partition : public testing::Test {
+class Partition : public FleetTest {
  protected:
   using Cut = void (Toxiproxy::*)(const std::string& way);
 
-  void SetUp() override {
-    if (!Fleet::installed()) GTEST_SKIP() << "./run test installs the servers";
-  }
   // Replica 0 is away for longer than its lease: the other one ends its jobs meanwhile, and it ends
   // when it comes back, since it may not go on with them.
   static void outlive_lease(Cut cut, const std::string& name) {
@@ -36,16 +33,19 @@ class Partition : public testing::Test {
     fleet.expect_given_up(0);
     fleet.settle_and_compare(name);
   }
-  // Replica 0 cannot reach the bucket, and says so; its jobs wait for it.
-  static void lose_bucket(Cut cut, const std::string& name) {
+  // Replica 0 cannot reach the bucket; its jobs wait for it. It says so when it has tried for long
+  // enough: at once when it is refused.
+  static void lose_bucket(Cut cut, bool until_said, const std::string& name) {
     Fleet fleet({});
     fleet.start_load();
     fleet.await_progress(10);
     for (int i = 0; i < 3; i++) fleet.submit_held(0);
     (Fleet::network().*cut)(fleet.to_bucket(0));
     fleet.await_progress(20);
-    expect_problem(submit_picture(fleet), 503, "E126");
-    EXPECT_TRUE(eventually([&] { return !fleet.ready(0); }));
+    if (until_said) {
+      expect_problem(submit_picture(fleet), 503, "E126");
+      EXPECT_TRUE(eventually([&] { return !fleet.ready(0); }));
+    }
     Fleet::network().heal(fleet.to_bucket(0));
     EXPECT_TRUE(eventually([&] { return fleet.ready(0); }));
     fleet.settle_and_compare(name);
@@ -82,6 +82,7 @@ TEST_F(Partition, ShorterThanTheLeaseEndsNobody) {
     Fleet::network().refuse(fleet.to_database(0));
     EXPECT_TRUE(fleet.says(0, "ev=store.doubt ", i + 1));
     EXPECT_TRUE(eventually([&] { return !fleet.ready(0); }));
+    expect_problem(ask(fleet.port(0), "GET", "/v1/jobs"), 503, "E124");
     Fleet::network().heal(fleet.to_database(0));
     EXPECT_TRUE(fleet.says(0, "ev=store.doubt_over ", i + 1));
     EXPECT_TRUE(eventually([&] { return fleet.ready(0); }));
@@ -91,7 +92,17 @@ TEST_F(Partition, ShorterThanTheLeaseEndsNobody) {
 }
 
 TEST_F(Partition, FromABucketThatRefusesIsSaidAndWaitedOut) {
-  lose_bucket(&Toxiproxy::refuse, "the bucket refuses one replica");
+  lose_bucket(&Toxiproxy::refuse, true, "the bucket refuses one replica");
+}
+
+TEST_F(Partition, FromABucketThatIsSilentIsWaitedOut) {
+  lose_bucket(&Toxiproxy::swallow, false, "nothing arrives at the bucket");
+}
+
+using PartitionLong = Partition;
+
+TEST_F(PartitionLong, FromABucketThatIsSilentIsSaidAndWaitedOut) {
+  lose_bucket(&Toxiproxy::swallow, true, "nothing arrives at the bucket for long");
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
  *
  * CLOCK_SHIM names a file whose first eight bytes are the offset in nanoseconds; it is mapped, so
  * that a test may set the clock while the process runs. The template process has an environment of
- * its own and keeps the true time. Waits until a moment of the wall clock (the driver of MongoDB has
- * such) are the kernel's, which knows no offset: it is taken off what they are given. */
+ * its own and keeps the true time. Waits until a moment of the wall clock (the driver of MongoDB
+ * has such) are the kernel's, which knows no offset: it is taken off what they are given. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
