@@ -70,7 +70,9 @@ class Runner {
     connection.fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
-    address.sin_port = htons(load_.port);
+    const auto number = static_cast<size_t>(&connection - connections_.data());
+    address.sin_port =
+        htons(load_.ports.empty() ? load_.port : load_.ports[number % load_.ports.size()]);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (::connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
       fail("cannot connect");

@@ -23,6 +23,7 @@ struct LoadResult {
 
 struct Load {
   uint16_t port = 0;
+  std::vector<uint16_t> ports;  // of several servers, which the connections go to in turn
   int connections = 1;
   uint64_t requests = 1000;
   // The whole text of request number i; the reference must stay valid until the next call.
