@@ -138,9 +138,9 @@ TEST_F(ReadyPipelines, DitherTakesLevelsOrAPalette) {
 }
 
 TEST_F(ReadyPipelines, AnAvatarComesAsBase64AndLeavesAsALink) {
-  const std::string job = run_json(
-      "avatar", R"({"inputs":{"image":{"base64":")" + base64_encode(encode_png(scene(90, 60, 4))) +
-                    R"(","media_type":"image/png"}}})");
+  const std::string job = run_json("avatar", R"({"inputs":{"image":{"base64":")" +
+                                                 base64_encode(encode_png(scene(90, 60, 4))) +
+                                                 R"(","media_type":"image/png"}}})");
   const std::string link = link_of(output(job, "url"));
   EXPECT_EQ(link.find("/v1/files/default/avatars/"), 0u) << link;
   const std::string image = fetched(link);
