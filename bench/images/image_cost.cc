@@ -81,7 +81,9 @@ struct Bare {
   }
   VipsImage* blurred(VipsImage* in) const {
     VipsImage* out = nullptr;
-    const int failed = vips_gaussblur(in, &out, 2.0, nullptr);
+    // The mask and the precision of the step; libvips' own defaults are a smaller one, in integers.
+    const int failed = vips_gaussblur(in, &out, 2.0, "min_ampl", 0.0022, "precision",
+                                      VIPS_PRECISION_FLOAT, nullptr);
     g_object_unref(in);
     return failed ? nullptr : out;
   }

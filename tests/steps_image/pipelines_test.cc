@@ -70,7 +70,7 @@ TEST_F(Pipelines, EveryOperationRunsInTheSandbox) {
 inputs:
   image: { type: image }
   operations: { type: json }
-  format: { type: "enum<same,jpeg,png,webp,gif,tiff>", default: same }
+  format: { type: "enum<same,jpeg,png,webp,gif,tiff,avif>", default: same }
 steps:
   work:
     use: transform
@@ -109,6 +109,10 @@ outputs:
     ASSERT_EQ(outputs.size(), 1u) << name;
     EXPECT_EQ(upload(outputs.begin()->second).code, MR_OK) << name;
   }
+  const auto outputs =
+      run(pipeline, "image=@" + write("in.png", images[0].second) + " " + list + " format=avif");
+  ASSERT_EQ(outputs.size(), 1u);
+  EXPECT_EQ(outputs.begin()->second.find("ftypavif"), 4u);
 }
 
 }  // namespace

@@ -271,6 +271,16 @@ TEST(Resize, AShrunkJpegIsAsGoodAsAWholeOne) {
   EXPECT_LE(worst_difference(got, wanted), 12);
 }
 
+TEST(Resize, AShrunkWebpIsAsGoodAsAWholeOne) {
+  const Picture picture = scene(1203, 907, 4);  // sides that no factor divides
+  const StepAnswer answer =
+      resize(encode_webp(picture, true), {{"width", "100"}, {"format", "png"}});
+  const Picture got = decoded(answer),
+                wanted = decoded(resize(encode_png(picture), {{"width", "100"}}));
+  EXPECT_LE(mean_difference(got, wanted), 2.0) << "the decoder shrank by 4";
+  EXPECT_LE(worst_difference(got, wanted), 16);
+}
+
 TEST(Resize, EveryFrameOfAnAnimationIsResizedAndKept) {
   std::vector<Picture> frames;
   for (int i = 0; i < 4; ++i) {
