@@ -35,6 +35,8 @@ CASES = [
     ("convert to JPEG", "jpeg", "photo2.webp", 10, 0, 80, "convert", {"format": "jpeg", "quality": "80"}),
     ("convert to WebP", "webp", "photo2.jpg", 5, 0, 80, "convert", {"format": "webp", "quality": "80"}),
     ("convert to PNG", "png", "photo1.png", 5, 0, 80, "convert", {"format": "png"}),
+    ("transform: resize 800", "resize", "photo2.jpg", 10, 800, 80, "transform", {
+        "operations": '[{"type":"resize","params":{"width":800}}]', "quality": "80"}),
     ("transform: resize 800, blur, gray", "chain", "photo2.jpg", 10, 800, 80, "transform", {
         "operations": '[{"type":"resize","params":{"width":800}},{"type":"blur","params":{"sigma":2}},'
                       '{"type":"grayscale","params":{"method":"luminance"}}]', "quality": "80"}),
@@ -138,15 +140,15 @@ def closed_loop(address, in_flight, jobs, request):
 
 class Server:
     def __init__(self, command, mark, address=None, **environment):
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         env={**os.environ, **environment})
         self.address = address
-        for raw in self.process.stderr:
+        for raw in self.process.stdout:
             line = raw.decode()
             if mark in line:
                 self.address = address or line.split("addr=")[1].split()[0]
                 break
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
         self.all = Processes(self.process.pid)
 
     def __enter__(self):

@@ -26,7 +26,9 @@ double band_difference(const Picture& a, int band, const Picture& b, int other) 
 
 TEST(Avif, HoldsThePictureAndItsTransparency) {
   for (const int bands : {1, 2, 3, 4}) {
-    const Picture picture = gradient(64, 48, bands);
+    const Picture picture = make_picture(64, 48, bands, 8, [bands](int x, int y, int band) {
+      return band == bands - 1 && bands % 2 == 0 ? x * 4 : (x + y) * 2 + band * 10;
+    });
     const StepAnswer answer = to_avif(encode_png(picture), {{"quality", "90"}});
     EXPECT_EQ(answer.results.at("extension"), "avif");
     const Picture got = decoded(answer);
@@ -39,6 +41,19 @@ TEST(Avif, HoldsThePictureAndItsTransparency) {
     if (bands % 2 == 0) {
       EXPECT_LT(band_difference(got, 3, picture, bands - 1), 2) << bands;
     }
+  }
+}
+
+TEST(Avif, ColoursAreTheSame) {
+  const uint8_t colours[][3] = {
+      {255, 0, 0}, {0, 255, 0}, {0, 0, 255}, {255, 255, 255}, {120, 30, 200}};
+  for (const auto& [red, green, blue] : colours) {
+    const Picture got =
+        decoded(to_avif(encode_png(flat(red, green, blue, 32)), {{"quality", "90"}}));
+    ASSERT_EQ(got.width, 32u);
+    EXPECT_NEAR(got.at(16, 16, 0), red, 4);
+    EXPECT_NEAR(got.at(16, 16, 1), green, 4);
+    EXPECT_NEAR(got.at(16, 16, 2), blue, 4);
   }
 }
 
