@@ -2,9 +2,12 @@
 // server would, in worker processes with their sandbox, and each step is looked at:
 //
 //   documented  the step, its ports, parameters, results and reasons have a text
-//   runs        a pure step with samples ends well, or fails with a reason that it declares
+//   runs        a pure step with samples ends well, with every output and result that it declares,
+//   or
+//               fails with a reason that it declares
 //   repeats     and the same inputs give the same bytes and results
-//   stops       and when it is stopped, an answer comes at once
+//   stops       and it ends by itself when it is asked to, before the engine has to kill it
+//   limits      and one that takes images refuses them beyond limits.pixels
 //
 // It knows no particular step. Steps with effects are not run.
 #include <fmt/core.h>
@@ -28,6 +31,9 @@ namespace fs = std::filesystem;
 constexpr uint64_t kBudgetBytes = uint64_t{1} << 30;
 constexpr DurationMs kTimeoutMs = 30'000;
 constexpr int64_t kStopMs = 2'000;  // generous: a killed worker's end is noticed long before
+// A step that ends sooner than this has ended before anybody could tell whether it listens.
+constexpr int64_t kTellableUs = 100'000;
+constexpr int kStopTries = 5;  // a busy machine may let the time to answer pass
 
 // A PNG of 8 x 8 pixels, two colours.
 constexpr uint8_t kSample[] = {
@@ -62,7 +68,9 @@ using Given = std::vector<InputArgument>;
 
 class Checker {
  public:
-  Checker(Workers* workers, const Given& given) : workers_(workers), given_(given) {}
+  // `strict`: the same plugin under limits.pixels of 1.
+  Checker(Workers* workers, Workers* strict, const Given& given)
+      : workers_(workers), strict_(strict), given_(given) {}
 
   bool check_all() {
     for (const StepDecl& step : workers_->catalogue()->steps()) check(step);
@@ -83,15 +91,53 @@ class Checker {
     }
     std::vector<Value> with;
     if (!samples_of(step, &with)) return;
-    const StepOutcome first = run(step, with, false);
-    if (!says_how_it_ended(step, first)) return;
-    const StepOutcome second = run(step, with, false);
-    const bool same = equal(first, second);
+    const StepResult first = run(workers_, step, with, kNever);
+    if (!says_how_it_ended(step, first.outcome)) return;
+    const StepResult second = run(workers_, step, with, kNever);
+    const bool same = equal(first.outcome, second.outcome);
     say(step, same, same ? "a repetition gives the same" : "a repetition gives something else");
-    const int64_t began_us = monotonic_us();
-    run(step, with, true);
-    const int64_t took_ms = (monotonic_us() - began_us) / 1000;
-    say(step, took_ms < kStopMs, fmt::format("stopped after {} ms", took_ms));
+    check_stop(step, with, second.run_us);
+    check_limit(step, with);
+  }
+
+  // An answer comes at once in any case, since who does not listen is killed; the time that the
+  // body took is known only of one that answered.
+  void check_stop(const StepDecl& step, const std::vector<Value>& with, int64_t run_us) {
+    if (run_us < kTellableUs) {
+      const int64_t began_us = monotonic_us();
+      run(workers_, step, with, 0);
+      const int64_t took_ms = (monotonic_us() - began_us) / 1000;
+      say(step, took_ms < kStopMs,
+          fmt::format("stopped after {} ms; whether it listens only inputs tell that keep it busy "
+                      "for {} ms",
+                      took_ms, kTellableUs / 1000));
+      return;
+    }
+    for (int tries = 0; tries < kStopTries; ++tries) {
+      const StepResult stopped = run(workers_, step, with, run_us / 2);
+      if (stopped.outcome.kind != StepOutcome::Kind::kStopped || stopped.run_us == 0) continue;
+      return say(step, true, "ends when it is asked to");
+    }
+    say(step, false,
+        "does not end when it is asked to, and is killed: call progress() or write() often, and "
+        "return MR_CANCELLED when they say so");
+  }
+
+  void check_limit(const StepDecl& step, const std::vector<Value>& with) {
+    const bool image =
+        std::any_of(step.inputs.begin(), step.inputs.end(), [](const PortDecl& port) {
+          return std::string_view(port.type.text()).starts_with("image");
+        });
+    if (!image) return;
+    // Each pool knows a declaration by its place in its own catalogue.
+    const auto place = static_cast<size_t>(&step - workers_->catalogue()->steps().data());
+    const StepDecl& same = strict_->catalogue()->steps()[place];
+    const StepOutcome outcome = run(strict_, same, with, kNever).outcome;
+    const bool refused = outcome.kind == StepOutcome::Kind::kFailed && is_declared(step, outcome);
+    say(step, refused,
+        refused ? fmt::format("keeps limits.pixels: {}", outcome.reason)
+                : "takes an image that has more pixels than call->pixels_max (limits.pixels); look "
+                  "at its header first, and fail with a reason of your own");
   }
 
   void check_texts(const StepDecl& step) {
@@ -174,7 +220,11 @@ class Checker {
     return "";
   }
 
-  StepOutcome run(const StepDecl& step, const std::vector<Value>& with, bool stop) {
+  static constexpr int64_t kNever = INT64_MAX;
+
+  // Asks it to stop so long after its start.
+  StepResult run(Workers* workers, const StepDecl& step, const std::vector<Value>& with,
+                 int64_t stop_after_us) {
     StepCall call;
     call.ticket = ++ticket_;
     call.decl = &step;
@@ -183,24 +233,34 @@ class Checker {
     call.with = with;
     call.paths.resize(with.size());
     call.timeout_ms = kTimeoutMs;
-    workers_->start(std::move(call));
-    workers_->flush();
-    if (stop) workers_->stop(ticket_);
+    workers->start(std::move(call));
+    workers->flush();
+    int64_t stop_at_us = stop_after_us == kNever ? kNever : monotonic_us() + stop_after_us;
     std::vector<StepResult> results;
     while (results.empty()) {
-      workers_->poll(&results);
-      if (!results.empty() || workers_->stuck()) break;
-      const int64_t at_us = std::min(workers_->next_deadline_us(), monotonic_us() + 1'000'000);
-      pollfd waiting{workers_->poll_fd(), POLLIN, 0};
+      if (monotonic_us() >= stop_at_us) {
+        workers->stop(ticket_);
+        stop_at_us = kNever;
+      }
+      workers->poll(&results);
+      if (!results.empty() || workers->stuck()) break;
+      const int64_t at_us =
+          std::min({workers->next_deadline_us(), stop_at_us, monotonic_us() + 1'000'000});
+      pollfd waiting{workers->poll_fd(), POLLIN, 0};
       poll(&waiting, 1,
            static_cast<int>(std::clamp<int64_t>((at_us - monotonic_us() + 999) / 1000, 0, 1000)));
-      workers_->flush();
+      workers->flush();
     }
-    if (!results.empty()) return std::move(results[0].outcome);
-    StepOutcome none;
-    none.kind = StepOutcome::Kind::kWorkerDied;
-    none.message = "no worker process could be brought up";
+    if (!results.empty()) return std::move(results[0]);
+    StepResult none;
+    none.outcome.kind = StepOutcome::Kind::kWorkerDied;
+    none.outcome.message = "no worker process could be brought up";
     return none;
+  }
+
+  static bool is_declared(const StepDecl& step, const StepOutcome& outcome) {
+    return std::any_of(step.reasons.begin(), step.reasons.end(),
+                       [&](const ReasonDecl& reason) { return reason.name == outcome.reason; });
   }
 
   bool says_how_it_ended(const StepDecl& step, const StepOutcome& outcome) {
@@ -209,10 +269,7 @@ class Checker {
       say(step, true, "succeeds, with every output and result that it declares");
       return true;
     }
-    const bool declared =
-        outcome.kind == Kind::kFailed &&
-        std::any_of(step.reasons.begin(), step.reasons.end(),
-                    [&](const ReasonDecl& reason) { return reason.name == outcome.reason; });
+    const bool declared = outcome.kind == Kind::kFailed && is_declared(step, outcome);
     say(step, declared,
         fmt::format("{}: {}", declared ? "fails with " + outcome.reason : "does not end well",
                     outcome.message));
@@ -236,6 +293,7 @@ class Checker {
   }
 
   Workers* workers_;
+  Workers* strict_;
   const Given& given_;
   Ticket ticket_ = 0;
   bool good_ = true;
@@ -277,7 +335,13 @@ int run_check_steps(const ConfigArguments& arguments, const std::string& file,
     print_error(fmt::format("error {}: {}", error_code(problem.number), problem.message));
   }
   if (!(*workers)->problems().empty()) return kExitFailed;
-  return Checker(workers->get(), given).check_all() ? kExitDone : kExitFailed;
+  options.pixels_max = 1;
+  auto strict = start_process_workers(options);
+  if (!strict.ok()) {
+    print_error(strict.status());
+    return kExitWorkers;
+  }
+  return Checker(workers->get(), strict->get(), given).check_all() ? kExitDone : kExitFailed;
 }
 
 }  // namespace millrace

@@ -57,8 +57,9 @@ std::string first_bytes(ByteView file) {
 Problem unknown_format(ByteView file) {
   const std::string foreign = sniff_foreign(file);
   if (!foreign.empty()) {
-    return {Fault::kUnsupported,
-            "the file is a " + foreign + " image; send JPEG, PNG, WebP, GIF or TIFF"};
+    return {Fault::kUnsupported, fmt::format("the file is an image in {}, which is not read; send "
+                                             "JPEG, PNG, WebP, GIF or TIFF",
+                                             foreign)};
   }
   if (file.size == 0) return {Fault::kNotAnImage, "the file is empty; send an image"};
   return {Fault::kNotAnImage, fmt::format("the file's {} bytes begin with {}, which is no image; "
@@ -86,6 +87,7 @@ Problem probe_image(ByteView file, const ProbeLimits& limits, ImageHeader* heade
   header->format = sniff_format(file);
   Problem problem;
   switch (header->format) {
+    case ImageFormat::kAvif:  // never sniffed
     case ImageFormat::kUnknown:
       return unknown_format(file);
     case ImageFormat::kJpeg:
@@ -162,6 +164,8 @@ const char* media_type_of(ImageFormat format) {
       return "image/webp";
     case ImageFormat::kTiff:
       return "image/tiff";
+    case ImageFormat::kAvif:
+      return "image/avif";
     case ImageFormat::kUnknown:
       break;
   }
@@ -180,6 +184,8 @@ const char* extension_of(ImageFormat format) {
       return "webp";
     case ImageFormat::kTiff:
       return "tiff";
+    case ImageFormat::kAvif:
+      return "avif";
     case ImageFormat::kUnknown:
       break;
   }

@@ -16,7 +16,8 @@
 
 namespace millrace {
 
-enum class ImageFormat { kUnknown, kJpeg, kPng, kGif, kWebp, kTiff };
+// kAvif is only ever written: no file is seen to be one.
+enum class ImageFormat { kUnknown, kJpeg, kPng, kGif, kWebp, kTiff, kAvif };
 
 // What the samples mean. A YCbCr JPEG is kRgb: RGB is what it is a coding of.
 enum class ImageColour { kGray, kRgb, kCmyk, kPalette, kLab, kOther };

@@ -62,6 +62,7 @@ Problem make_gray(Job* job) {
       return gray_webp(job);
     case ImageFormat::kTiff:
       return gray_tiff(job);
+    case ImageFormat::kAvif:
     case ImageFormat::kUnknown:
       break;
   }

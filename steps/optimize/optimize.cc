@@ -2,6 +2,7 @@
 //
 // Candidates are made one after the other and the smallest is kept: the file itself without what
 // nobody sees, losslessly written anew, and lossy ones at the lowest quality whose SSIM is enough.
+// Of a large picture, a sample tells which are worth making.
 #include <fmt/core.h>
 
 #include "steps/common/jpeg/jpeg_turn.h"
@@ -9,14 +10,14 @@
 #include "steps/common/picture/encode.h"
 #include "steps/common/picture/operation.h"
 #include "steps/common/picture/picture_step.h"
-#include "steps/common/picture/ssim.h"
 #include "steps/common/step_call.h"
 #include "steps/common/vips/vips_start.h"
+#include "steps/optimize/quality_search.h"
 
 namespace millrace {
 namespace {
 
-constexpr int kQualityLow = 20, kQualityHigh = 95;
+constexpr int kWebpSideMax = 16383;
 
 struct Wish {
   double ssim = 0.98;
@@ -65,27 +66,62 @@ class Optimizer {
 
   Problem try_all() {
     const ImageFormat format = job_->header.format;
-    if (format == ImageFormat::kJpeg) {
-      try_lossless_jpeg();
-      if (!wish_.lossless) {
-        if (Problem problem = search(ImageFormat::kJpeg)) return problem;
-      }
-    } else if (format == ImageFormat::kPng) {
-      if (Problem problem = try_once(format, 9)) return problem;
-    } else if (format == ImageFormat::kWebp) {
-      if (job_->header.webp_lossless) {
-        if (Problem problem = try_once(ImageFormat::kWebp, 6)) return problem;
-      } else if (!wish_.lossless) {
-        if (Problem problem = search(ImageFormat::kWebp)) return problem;
-      }
+    QualitySearch search(job_, wish_.output, wish_.ssim, picture_);
+    if (!wish_.lossless) {
+      if (Problem problem = search.prepare()) return problem;
     }
-    if (!wish_.web || format == ImageFormat::kWebp || job_->cancelled || is_wide(picture_))
-      return {};
-    if (width_of(picture_) > 16383 || height_of(picture_) > 16383) return {};
-    if (format != ImageFormat::kJpeg) {
-      if (Problem problem = try_once(ImageFormat::kWebp, 6)) return problem;
+    if (format == ImageFormat::kJpeg) try_lossless_jpeg();
+    std::vector<Candidate> candidates = list_candidates();
+    if (search.sampled()) {
+      if (Problem problem = choose(&search, &candidates)) return problem;
     }
-    return wish_.lossless ? Problem{} : search(ImageFormat::kWebp);
+    for (const Candidate& candidate : candidates) {
+      if (job_->cancelled) return {};
+      Problem problem = candidate.lossless ? try_once(candidate) : try_lossy(&search, candidate);
+      if (problem) return problem;
+    }
+    return {};
+  }
+
+  struct Candidate {
+    ImageFormat format;
+    bool lossless;
+    int effort = -1;   // without loss
+    size_t bytes = 0;  // of the sample
+  };
+
+  // What may be tried, the file's own format first.
+  std::vector<Candidate> list_candidates() const {
+    const ImageFormat format = job_->header.format;
+    std::vector<Candidate> list;
+    const bool webp_lossless = format == ImageFormat::kWebp && job_->header.webp_lossless;
+    if (format == ImageFormat::kPng) list.push_back({format, true, 9});
+    if (webp_lossless) list.push_back({format, true, 6});
+    const bool lossy = format == ImageFormat::kJpeg || format == ImageFormat::kWebp;
+    if (lossy && !webp_lossless && !wish_.lossless) list.push_back({format, false});
+    if (!wish_.web || format == ImageFormat::kWebp || is_wide(picture_)) return list;
+    if (width_of(picture_) > kWebpSideMax || height_of(picture_) > kWebpSideMax) return list;
+    if (format != ImageFormat::kJpeg) list.push_back({ImageFormat::kWebp, true, 6});
+    if (!wish_.lossless) list.push_back({ImageFormat::kWebp, false});
+    return list;
+  }
+
+  // Of a large picture only what promises most is made whole: by the sample, the smallest, and a
+  // candidate without loss that comes near (a sample knows nothing of a picture's flat parts).
+  Problem choose(QualitySearch* search, std::vector<Candidate>* candidates) {
+    if (candidates->size() < 2) return {};
+    size_t least = SIZE_MAX;
+    for (Candidate& one : *candidates) {
+      if (Problem problem = search->sample_size(one.format, one.lossless, &one.bytes)) {
+        return problem;
+      }
+      if (job_->cancelled) return {};
+      if (one.bytes > 0) least = std::min(least, one.bytes);
+    }
+    std::erase_if(*candidates, [&](const Candidate& one) {
+      return one.bytes == 0 || one.bytes > (one.lossless ? 2 * least : least);
+    });
+    return {};
   }
 
   // The same coefficients with Huffman tables of their own, in the progressive order.
@@ -107,70 +143,31 @@ class Optimizer {
     ssim_ = ssim;
   }
 
-  Problem encode(const OutputOptions& options, std::string* file) {
-    return encode_picture(job_, options, PictureFacts(), picture_.share(), file);
-  }
-
-  // Without loss.
-  Problem try_once(ImageFormat format, int effort) {
+  Problem try_once(const Candidate& candidate) {
     OutputOptions options = wish_.output;
-    options.format = format;
+    options.format = candidate.format;
     options.lossless = 1;
-    options.effort = effort;
+    options.effort = candidate.effort;
     options.exact_palette = true;
     std::string file;
-    if (Problem problem = encode(options, &file)) return problem;
-    offer(std::move(file), format, width_of(picture_), height_of(picture_), 1);
+    if (Problem problem = encode_picture(job_, options, PictureFacts(), picture_.share(), &file)) {
+      return problem;
+    }
+    offer(std::move(file), candidate.format, width_of(picture_), height_of(picture_), 1);
     return {};
   }
 
-  // How like the original a file looks.
-  Problem judge(const std::string& file, double* likeness) {
-    if (luma_.empty()) {
-      if (Problem problem = read_luma(job_, picture_.share(), &luma_)) return problem;
-    }
-    PictureJob other;
-    other.call = job_->call;
-    other.file = {reinterpret_cast<const uint8_t*>(file.data()), file.size()};
-    VipsPicture picture;
-    std::vector<uint8_t> luma;
-    Problem problem = open_picture(&other, &picture);
-    if (!problem) problem = read_luma(&other, std::move(picture), &luma);
-    job_->cancelled = job_->cancelled || other.cancelled;
-    if (problem || job_->cancelled || luma.size() != luma_.size()) return problem;
-    *likeness = millrace::ssim(luma_.data(), luma.data(), width_of(picture_), height_of(picture_));
-    return {};
-  }
-
-  // The lowest quality that is good enough, by halving: at most seven encodings.
-  Problem search(ImageFormat format) {
-    int low = kQualityLow, high = kQualityHigh;
-    while (low <= high && !job_->cancelled) {
-      const int quality = (low + high) / 2;
-      OutputOptions options = wish_.output;
-      options.format = format;
-      options.quality = quality;
-      options.lossless = 0;
-      options.progressive = true;
-      std::string file;
-      double likeness = 0;
-      if (Problem problem = encode(options, &file)) return problem;
-      if (job_->cancelled) return {};
-      if (Problem problem = judge(file, &likeness)) return problem;
-      if (likeness >= wish_.ssim) {
-        offer(std::move(file), format, width_of(picture_), height_of(picture_), likeness);
-        high = quality - 1;
-      } else {
-        low = quality + 1;
-      }
-    }
+  Problem try_lossy(QualitySearch* search, const Candidate& candidate) {
+    std::string file;
+    double likeness = 0;
+    if (Problem problem = search->run(candidate.format, &file, &likeness)) return problem;
+    offer(std::move(file), candidate.format, width_of(picture_), height_of(picture_), likeness);
     return {};
   }
 
   PictureJob* job_;
   const Wish& wish_;
   VipsPicture picture_;
-  std::vector<uint8_t> luma_;
   ChainResult best_;
   double ssim_ = 1;
 };

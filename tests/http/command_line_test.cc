@@ -90,6 +90,22 @@ TEST_F(CommandLine, StepsCheckSaysWhatAPluginDoesNotKeep) {
   expect_says({"steps", "--check", directory_ + "/none.so"}, 2, "name a plugin's .so");
 }
 
+// One step for each way to break the contract; and two that keep it.
+TEST_F(CommandLine, StepsCheckTellsEachBreachOfTheContract) {
+  std::string said;
+  EXPECT_EQ(code_of({"steps", "--check", MILLRACE_BAD_STEPS}, &said), 1);
+  for (const char* line :
+       {"wrong  changing: a repetition gives something else", "wrong  silent: does not end well",
+        "wrong  deaf: does not end when it is asked to", "ok     polite: ends when it is asked to",
+        "wrong  fails: does not end well", "wrong  boundless: takes an image that has more pixels",
+        "ok     bounded: keeps limits.pixels", "wrong  undocumented: without a text: knob"}) {
+    EXPECT_NE(said.find(line), std::string::npos) << line << "\n" << said;
+  }
+  for (const char* line : {"wrong  polite", "wrong  bounded", "wrong  changing: does"}) {
+    EXPECT_EQ(said.find(line), std::string::npos) << line << "\n" << said;
+  }
+}
+
 TEST_F(CommandLine, EachProblemOfARefusalIsPrintedOnce) {
   start_server();
   std::string text;

@@ -258,6 +258,38 @@ TEST(Optimize, FindsASmallerFileThatLooksEnoughAlike) {
   EXPECT_EQ(optimize(jpeg, {{"ssim", "2"}}).reason, "bad_parameter");
 }
 
+// A large picture is searched on a sample of it; what comes must be as good as was asked, and
+// hardly larger than the file of the lowest quality that is: half of the picture is smooth, half is
+// not.
+TEST(Optimize, ALargePictureIsAsGoodAsAskedAndAlmostAsSmallAsItCanBe) {
+  const Picture picture = make_picture(1640, 1640, 3, 8, [](int x, int y, int band) {
+    const int wave = (x * (band + 1) / 8 + y / 4) % 256;
+    const uint32_t noise =
+        (static_cast<uint32_t>(x) * 2654435761u ^ static_cast<uint32_t>(y) * 40503u) >> 24;
+    return x < 820 ? std::abs(wave - 128) : (std::abs(wave - 128) + static_cast<int>(noise)) / 2;
+  });
+  JpegStyle style;
+  style.quality = 97;
+  const std::string jpeg = encode_jpeg(picture, style);
+  const StepAnswer answer = optimize(jpeg);
+  ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
+  const double said = std::stod(answer.results.at("ssim"));
+  EXPECT_GE(said, 0.985);
+  EXPECT_NEAR(std::stod(compare(answer.outputs[0], jpeg).results.at("ssim")), said, 1e-4);
+  int low = 20, high = 95;
+  size_t least = 0;
+  while (low <= high) {
+    const int quality = (low + high) / 2;
+    const StepAnswer one = run_picture_step(
+        "convert", jpeg, {{"quality", std::to_string(quality)}, {"progressive", "true"}});
+    ASSERT_TRUE(one.ok()) << one.message << one.misuse;
+    const bool enough = std::stod(compare(one.outputs[0], jpeg).results.at("ssim")) >= 0.985;
+    if (enough) least = one.outputs[0].size();
+    (enough ? high : low) = enough ? quality - 1 : quality + 1;
+  }
+  EXPECT_LE(static_cast<double>(answer.outputs[0].size()), static_cast<double>(least) * 1.05);
+}
+
 TEST(Optimize, IsNeverLargerThanTheInput) {
   JpegStyle poor;
   poor.quality = 5;

@@ -67,6 +67,8 @@ std::vector<std::pair<std::string, std::string>> png_chunks(const std::string& b
 
 std::string encode_webp(const Picture& picture, bool lossless, const std::string& exif = "");
 Picture decode_webp(const std::string& bytes);
+// Gray, RGB or RGBA.
+Picture decode_avif(const std::string& bytes);
 struct WebpAnimation {
   uint32_t width = 0, height = 0, loop = 0;
   std::vector<uint32_t> durations;

@@ -94,8 +94,9 @@ class ChainRun {
 
   int shrink() const {
     const ImageHeader& header = job_->header;
-    const bool jpeg = header.format == ImageFormat::kJpeg;
-    if (!jpeg || chain_->operations.empty() || !chain_->operations[0].shrink) return 1;
+    const bool can = header.format == ImageFormat::kJpeg ||
+                     (header.format == ImageFormat::kWebp && header.pages == 1);
+    if (!can || chain_->operations.empty() || !chain_->operations[0].shrink) return 1;
     const bool turned = header.orientation >= 5;
     const auto width = static_cast<int>(turned ? header.height : header.width);
     const auto height = static_cast<int>(turned ? header.width : header.height);

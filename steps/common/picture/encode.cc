@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "steps/common/picture/avif.h"
 #include "steps/common/picture/container.h"
 #include "steps/common/picture/exact_png.h"
 
@@ -18,6 +19,8 @@ uint32_t side_max(ImageFormat format) {
   switch (format) {
     case ImageFormat::kWebp:
       return 16383;
+    case ImageFormat::kAvif:
+      return kAvifSideMax;
     case ImageFormat::kJpeg:
       return 65500;
     case ImageFormat::kGif:
@@ -125,7 +128,7 @@ Problem prepare(const PictureJob& job, ImageFormat format, const PictureFacts& f
 
 ImageFormat format_of(const std::string& name) {
   for (const ImageFormat format : {ImageFormat::kJpeg, ImageFormat::kPng, ImageFormat::kGif,
-                                   ImageFormat::kWebp, ImageFormat::kTiff}) {
+                                   ImageFormat::kWebp, ImageFormat::kTiff, ImageFormat::kAvif}) {
     if (name == extension_of(format)) return format;
   }
   return name == "jpeg" ? ImageFormat::kJpeg : ImageFormat::kUnknown;
@@ -167,6 +170,7 @@ Problem encode_picture(PictureJob* job, const OutputOptions& options, const Pict
   const int page_height = height_of(picture) / facts.pages;
   if (Problem problem = check_sides(format, width_of(picture), page_height)) return problem;
   if (Problem problem = fit_format(job, format, options, &picture)) return problem;
+  if (format == ImageFormat::kAvif) return encode_avif(job, options, facts, picture, file);
   if (Problem problem = prepare(*job, format, facts, &picture)) return problem;
   const bool same = format == job->header.format;
   const bool lossless =

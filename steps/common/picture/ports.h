@@ -7,14 +7,14 @@ namespace millrace {
 
 // How the result is written; the last parameters of every step whose result is a picture.
 inline constexpr mr_port kOutputPorts[] = {
-    make_port("format", "enum<same,jpeg,png,webp,gif,tiff>",
+    make_port("format", "enum<same,jpeg,png,webp,gif,tiff,avif>",
               "Of the result; same: as the input. What a format cannot hold is changed as "
               "steps/README.md says.",
               "same"),
-    make_port("quality", "int?", "Of JPEG (82 when absent) and lossy WebP (80).", nullptr, 1, 100),
+    make_port("quality", "int?", "Of JPEG (82 when absent), lossy WebP (80) and AVIF (50).", nullptr, 1, 100),
     make_port("lossless", "bool?", "Of WebP; absent: lossless when the input is a lossless WebP."),
     make_port("progressive", "bool", "Progressive JPEG, interlaced PNG.", "false"),
-    make_port("effort", "int?", "How hard WebP, PNG and GIF are squeezed; more is slower.", nullptr,
+    make_port("effort", "int?", "How hard WebP, PNG, GIF and AVIF are squeezed; more is slower.", nullptr,
               0, 9),
     make_port("background", "string?",
               "#rgb or #rrggbb: what shows through where the result cannot be transparent; absent: "
@@ -43,7 +43,7 @@ inline constexpr mr_port kImageOutputs[] = {
 };
 
 inline constexpr mr_port kPictureResults[] = {
-    make_port("extension", "string", "jpg, png, gif, webp or tiff."),
+    make_port("extension", "string", "jpg, png, gif, webp, tiff or avif."),
     make_port("media_type", "string", "Such as image/jpeg."),
     make_port("width", "int", "Pixels of a row of the result."),
     make_port("height", "int", "Rows of the result (of one frame)."),

@@ -1,5 +1,4 @@
-// resize: the geometry of the five fits, and scaling in coded values or in light, with alpha
-// multiplied in, so that what cannot be seen does not bleed.
+// resize: the geometry of the five fits. Scaling itself is scale.cc.
 #include <fmt/core.h>
 #include <vips/vips.h>
 
@@ -7,68 +6,10 @@
 #include <cmath>
 #include <memory>
 
-#include "steps/common/gray.h"
 #include "steps/common/picture/operations.h"
 
 namespace millrace {
 namespace {
-
-// Coded samples to light and back, as 0…1.
-struct Curves {
-  std::vector<float> decode;  // of each 8- or 16-bit code
-  bool linear, wide;
-  float top;
-
-  Curves(bool in_light, bool wide_samples)
-      : linear(in_light), wide(wide_samples), top(wide_samples ? 65535.0f : 255.0f) {
-    const size_t codes = wide ? 65536 : 256;
-    decode.resize(codes);
-    for (size_t i = 0; i < codes; ++i) {
-      const double coded = static_cast<double>(i) / static_cast<double>(codes - 1);
-      decode[i] = static_cast<float>(linear ? srgb_decode(coded) : coded);
-    }
-  }
-  float encode(float light) const {
-    const float inside = std::clamp(light, 0.0f, 1.0f);
-    return top * (linear ? static_cast<float>(srgb_encode(inside)) : inside) + 0.5f;
-  }
-};
-
-template <typename Sample>
-void to_light(const Curves& curves, const void* from, void* to, size_t pixels, int bands) {
-  const auto* in = static_cast<const Sample*>(from);
-  auto* out = static_cast<float*>(to);
-  const bool alpha = bands == 2 || bands == 4;
-  for (size_t i = 0; i < pixels; ++i, in += bands, out += bands) {
-    const float cover = alpha ? static_cast<float>(in[bands - 1]) / curves.top : 1;
-    for (int band = 0; band < bands - (alpha ? 1 : 0); ++band) {
-      out[band] = curves.decode[in[band]] * cover;
-    }
-    if (alpha) out[bands - 1] = cover;
-  }
-}
-
-template <typename Sample>
-void from_light(const Curves& curves, const void* from, void* to, size_t pixels, int bands) {
-  const auto* in = static_cast<const float*>(from);
-  auto* out = static_cast<Sample*>(to);
-  const bool alpha = bands == 2 || bands == 4;
-  for (size_t i = 0; i < pixels; ++i, in += bands, out += bands) {
-    const float cover = alpha ? std::clamp(in[bands - 1], 0.0f, 1.0f) : 1;
-    const float factor = cover > 0 ? 1 / cover : 0;
-    for (int band = 0; band < bands - (alpha ? 1 : 0); ++band) {
-      out[band] = static_cast<Sample>(curves.encode(in[band] * factor));
-    }
-    if (alpha) out[bands - 1] = static_cast<Sample>(cover * curves.top + 0.5f);
-  }
-}
-
-VipsKernel kernel_of(const std::string& name) {
-  if (name == "mitchell") return VIPS_KERNEL_MITCHELL;
-  if (name == "cubic") return VIPS_KERNEL_CUBIC;
-  if (name == "linear") return VIPS_KERNEL_LINEAR;
-  return name == "nearest" ? VIPS_KERNEL_NEAREST : VIPS_KERNEL_LANCZOS3;
-}
 
 struct ResizeOptions {
   int width = 0, height = 0;  // 0: follows from the other
@@ -210,48 +151,6 @@ Problem make(const Params& params, PictureJob*, OutputOptions* output, Operation
 }
 
 }  // namespace
-
-Problem scale_to(PictureJob* job, int width, int height, const std::string& kernel, bool linear,
-                 VipsPicture* picture) {
-  if (width == width_of(*picture) && height == height_of(*picture)) return {};
-  const int bands = bands_of(*picture);
-  const bool wide = is_wide(*picture);
-  // libvips' integer filters are off by up to 75 of 65535.
-  const bool in_light = (linear || wide || has_alpha(*picture)) && kernel != "nearest";
-  std::shared_ptr<Curves> curves;
-  if (in_light) {
-    curves = std::make_shared<Curves>(linear, wide);
-    const RowShape shape = {bands, VIPS_FORMAT_FLOAT, VIPS_INTERPRETATION_MULTIBAND};
-    *picture = map_rows(std::move(*picture), shape, [=](const void* from, void* to, size_t pixels) {
-      if (wide) {
-        to_light<uint16_t>(*curves, from, to, pixels, bands);
-      } else {
-        to_light<uint8_t>(*curves, from, to, pixels, bands);
-      }
-    });
-    if (picture->get() == nullptr) return picture_problem(*job, "resized");
-  }
-  VipsImage* out = nullptr;
-  const double across = width / static_cast<double>(width_of(*picture));
-  const double down = height / static_cast<double>(height_of(*picture));
-  if (vips_resize(picture->get(), &out, across, "vscale", down, "kernel", kernel_of(kernel), "gap",
-                  2.0, nullptr)) {
-    return picture_problem(*job, "resized");
-  }
-  *picture = VipsPicture(out);
-  if (in_light) {
-    *picture = map_rows(std::move(*picture), shape_of(bands, wide),
-                        [=](const void* from, void* to, size_t pixels) {
-                          if (wide) {
-                            from_light<uint16_t>(*curves, from, to, pixels, bands);
-                          } else {
-                            from_light<uint8_t>(*curves, from, to, pixels, bands);
-                          }
-                        });
-    if (picture->get() == nullptr) return picture_problem(*job, "resized");
-  }
-  return {};
-}
 
 const OperationKind kResize = {"resize", kResizePorts, make};
 

@@ -66,7 +66,7 @@ VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) 
       break;
     case ImageFormat::kWebp:
       failed = vips_webpload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                                    fail_on, "n", count, nullptr);
+                                    fail_on, "n", count, "scale", 1.0 / load.shrink, nullptr);
       break;
     case ImageFormat::kGif:
       failed = vips_gifload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",

@@ -29,7 +29,7 @@ class VipsPicture {
 struct VipsLoad {
   int page = 0;         // of a TIFF
   bool frames = false;  // all frames of a GIF or WebP, below each other
-  int shrink = 1;       // of a JPEG: 1, 2, 4 or 8, in the decoder
+  int shrink = 1;       // of a JPEG or a still WebP: 1, 2, 4 or 8, in the decoder
   bool strict = true;   // damaged or missing picture data is an error
 };
 

@@ -1,0 +1,19 @@
+// AVIF: writing one still picture, by libheif and libaom.
+//
+// Writing only. Reading would put libheif's and two video decoders' parsers before strangers'
+// bytes; and libvips' own module for it, whose encoder makes threads of its own, is not opened.
+#pragma once
+
+#include <string>
+
+#include "steps/common/picture/encode.h"
+
+namespace millrace {
+
+inline constexpr uint32_t kAvifSideMax = 16384;  // what decoders take
+
+// 8 bits a sample; on the calling thread alone. The host is asked before, and not while it works.
+Problem encode_avif(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
+                    const VipsPicture& picture, std::string* file);
+
+}  // namespace millrace
