@@ -63,7 +63,7 @@ std::string markdown_row(const std::string& first, const std::vector<std::string
 
 std::string mark() {
   return encode_png(make_picture(10, 8, 4, 8, [](int x, int y, int band) {
-    return band == 3 ? 100 + x * 15 : band == 0 ? 255 : y * 3;
+    return band == 3 ? 100 + x * 15 + y : band == 0 ? 255 : 0;
   }));
 }
 
@@ -102,7 +102,7 @@ const std::vector<TableRow>& table_rows() {
       painter("blur", {{"sigma", "1.5"}}, "mixed"),
       painter("sharpen", {}, "mixed"),
       painter("watermark", {{"margin", "2"}}, "mixed"),
-      painter("dither", {{"channels", "4"}}, "kept", "8 bits", "fewest"),
+      painter("dither", {{"channels", "2"}}, "kept", "8 bits", "fewest"),
       {"optimize",
        {},
        {"all", "same or WebP", "kept", "kept", "fewest", "as seen", "as seen", "as seen",
