@@ -87,10 +87,12 @@ std::string pixel_digest(const Picture& rgba) {
   return sha256(std::string(rgba.samples.begin(), rgba.samples.end())).hex();
 }
 
-// Where sharp does something else on purpose; docs/sharp.md says what.
-bool shrinks_less(const Reference& one) {
-  return one.width / kSide >= 4 && one.height / kSide >= 4 && one.name.ends_with("g") &&
-         !one.name.ends_with(".png");
+// How near the small pictures must be, in dB; docs/sharp.md says what keeps them apart. sharp has
+// its decoders shrink JPEG and WebP by other factors than we do.
+double nearness_of(const std::string& name) {
+  if (name.ends_with(".webp")) return 30;
+  const bool jpeg = name.ends_with(".jpg") || name.ends_with(".jpeg");
+  return jpeg ? 34 : 50;
 }
 
 void compare_small(const Reference& one, bool print) {
@@ -106,10 +108,9 @@ void compare_small(const Reference& one, bool print) {
   }
   const Distance found = distance(rgba_of(decode_png(answer.outputs[0])), one.small);
   if (print) {
-    printf("%-62s %5.1f dB, worst %3d%s\n", one.name.c_str(), found.psnr, found.worst,
-           shrinks_less(one) ? ", shrunk" : "");
+    printf("%-66s %5.1f dB, worst %3d\n", one.name.c_str(), found.psnr, found.worst);
   }
-  EXPECT_GE(found.psnr, shrinks_less(one) ? 36 : 45) << one.name;
+  EXPECT_GE(found.psnr, nearness_of(one.name)) << one.name;
 }
 
 TEST(Sharp, ResizesASampleLikeUs) {
@@ -126,7 +127,8 @@ TEST(SharpLong, ResizesTheCorpusLikeUs) {
 
 void compare_whole(const Reference& one) {
   const std::string file = corpus(one.name);
-  const StepAnswer answer = run_picture_step("convert", file, {{"format", "png"}});
+  const StepAnswer answer =
+      run_picture_step("convert", file, {{"format", "png"}, {"effort", "1"}});
   ASSERT_TRUE(answer.ok()) << one.name << answer.message << answer.misuse;
   const Picture rgba = rgba_of(decode_png(answer.outputs[0]));
   EXPECT_EQ(rgba.width, one.width) << one.name;

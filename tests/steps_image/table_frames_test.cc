@@ -164,8 +164,9 @@ void prove_frames_of_painter(const TableRow& row) {
 }
 
 TEST_P(Table, Animation) {
-  const std::vector<Picture> frames = reel();
-  const std::string webp = encode_webp_animation(frames, 70, 3), gif = gif_reel();
+  const std::string webp = encode_webp_animation(reel(), 70, 3), gif = gif_reel();
+  // The encoder changes what cannot be seen, so as they are stored.
+  const std::vector<Picture> frames = decode_webp_animation(webp).frames;
   if (row().paints()) return prove_frames_of_painter(row());
   if (cell(kAnimation, "first")) {
     expect_alike(row(), see_row(row(), {webp, 48, 40}), see_row(row(), png_of(frames[0])), 0, 0,
