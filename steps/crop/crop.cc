@@ -9,18 +9,20 @@ namespace millrace {
 namespace {
 
 int32_t run(const mr_call* call) {
-  return run_lossless_first(call, kCrop, [&](const PictureJob& job, const OutputOptions& output,
-                                             ChainResult* result, Problem* problem) {
-    CropOptions options;
-    Box box;
-    *problem = read_crop(Params(kCropPorts, call->params), &options);
-    if (*problem || options.looks()) return false;
-    const bool turned = job.header.orientation >= 5;
-    const auto width = static_cast<int>(turned ? job.header.height : job.header.width);
-    const auto height = static_cast<int>(turned ? job.header.width : job.header.height);
-    *problem = crop_box(options, width, height, &box);
-    return !*problem && move_jpeg(job, output, 1, box, result);
-  });
+  return run_lossless_first(
+      call, kCrop,
+      [&](const PictureJob& job, const OutputOptions& output, ChainResult* result,
+          Problem* problem) {
+        CropOptions options;
+        Box box;
+        *problem = read_crop(Params(kCropPorts, call->params), &options);
+        if (*problem || options.looks()) return false;
+        const bool turned = job.header.orientation >= 5;
+        const auto width = static_cast<int>(turned ? job.header.height : job.header.width);
+        const auto height = static_cast<int>(turned ? job.header.width : job.header.height);
+        *problem = crop_box(options, width, height, &box);
+        return !*problem && move_jpeg(job, output, 1, box, result);
+      });
 }
 
 constexpr auto kParams = join_ports(kCropPorts, kOutputPorts);

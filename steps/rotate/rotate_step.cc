@@ -9,12 +9,14 @@ namespace millrace {
 namespace {
 
 int32_t run(const mr_call* call) {
-  return run_lossless_first(call, kRotate, [&](const PictureJob& job, const OutputOptions& output,
-                                               ChainResult* result, Problem* problem) {
-    int rotation = 1;
-    *problem = read_rotation(Params(kRotatePorts, call->params), &rotation);
-    return !*problem && move_jpeg(job, output, rotation, Box(), result);
-  });
+  return run_lossless_first(call, kRotate,
+                            [&](const PictureJob& job, const OutputOptions& output,
+                                ChainResult* result, Problem* problem) {
+                              int rotation = 1;
+                              *problem =
+                                  read_rotation(Params(kRotatePorts, call->params), &rotation);
+                              return !*problem && move_jpeg(job, output, rotation, Box(), result);
+                            });
 }
 
 constexpr auto kParams = join_ports(kRotatePorts, kOutputPorts);

@@ -78,6 +78,25 @@ TEST(Convert, AlphaIsLaidOverTheBackgroundWhereThereIsNone) {
   EXPECT_NEAR(black.at(8, 8, 1), 0, 2);
 }
 
+TEST(Convert, ATiffsAlphaThatIsMultipliedInIsTakenOut) {
+  for (const int bits : {8, 16}) {
+    const int top = bits == 16 ? 65535 : 255;
+    const Picture straight = make_picture(16, 16, 4, bits, [=](int x, int, int band) {
+      return band == 3 ? top / 2 + x * top / 40 : band == 0 ? top : top / 4;
+    });
+    Picture multiplied = straight;
+    for (size_t i = 0; i < multiplied.samples.size(); ++i) {
+      if (i % 4 == 3) continue;
+      multiplied.samples[i] = static_cast<uint16_t>(int64_t{straight.samples[i]} *
+                                                    straight.samples[i / 4 * 4 + 3] / top);
+    }
+    TiffStyle style;
+    style.associated = true;
+    const Picture got = decoded(convert(encode_tiff({multiplied}, style), {{"format", "png"}}));
+    EXPECT_LE(worst_difference(got, straight), bits == 16 ? 3 : 2) << bits;
+  }
+}
+
 TEST(Convert, SixteenBitsAreRoundedNotCut) {
   const Picture wide = make_picture(16, 16, 1, 16, [](int, int, int) { return 0x01ff; });
   EXPECT_NEAR(
@@ -230,8 +249,8 @@ std::vector<int16_t> blocks_of(const std::string& jpeg, size_t left, size_t top,
   const size_t across = (static_cast<size_t>(facts.width) + 7) / 8;
   std::vector<int16_t> out;
   for (size_t y = top; y < top + height; ++y) {
-    const auto first = facts.luma_coefficients.begin() +
-                       static_cast<ptrdiff_t>((y * across + left) * 64);
+    const auto first =
+        facts.luma_coefficients.begin() + static_cast<ptrdiff_t>((y * across + left) * 64);
     out.insert(out.end(), first, first + static_cast<ptrdiff_t>(width * 64));
   }
   return out;
@@ -275,9 +294,9 @@ TEST(Crop, AJpegThatIsTurnedByItsTagIsCutUpright) {
     for (int orientation = 1; orientation <= 8; ++orientation) {
       style.exif = build_exif({orientation, "Ann", ""});
       const Picture whole = upright(seen, orientation);
-      const StepAnswer answer = run_picture_step(
-          "crop", encode_jpeg(scene(96, 64), style),
-          {{"left", "16"}, {"top", "32"}, {"width", "32"}, {"height", "16"}});
+      const StepAnswer answer =
+          run_picture_step("crop", encode_jpeg(scene(96, 64), style),
+                           {{"left", "16"}, {"top", "32"}, {"width", "32"}, {"height", "16"}});
       ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
       EXPECT_EQ(answer.results.at("untouched"), "1") << h << v << orientation;
       const Picture got = decode_jpeg(answer.outputs[0], kRgb);

@@ -16,20 +16,20 @@ struct StepUse {
   bool second = false;  // the file itself as second input
 };
 
+constexpr const char* kEveryOperation =
+    R"([{"type":"rotate","params":{"angle":270,"mirror":"vertical"}},)"
+    R"({"type":"crop","params":{"aspect":"4:3","gravity":"attention"}},)"
+    R"({"type":"resize","params":{"width":90,"height":70,"fit":"contain","linear":true}},)"
+    R"({"type":"blur","params":{"sigma":0.8}},{"type":"sharpen"},{"type":"watermark",)"
+    R"("params":{"scale":0.3,"opacity":0.5,"tile":true}},{"type":"grayscale"},)"
+    R"({"type":"dither","params":{"palette":"gameboy","method":"atkinson"}},)"
+    R"({"type":"convert","params":{"format":"webp","lossless":true,"metadata":"keep"}}])";
+
 const std::vector<StepUse>& runs() {
   static const std::vector<StepUse> all = {
       {"upload", {}},
       {"transform", {{"operations", "[]"}}},
-      {"transform",
-       {{"operations",
-         R"([{"type":"rotate","params":{"angle":270,"mirror":"vertical"}},)"
-         R"({"type":"crop","params":{"aspect":"4:3","gravity":"attention"}},)"
-         R"({"type":"resize","params":{"width":90,"height":70,"fit":"contain","linear":true}},)"
-         R"({"type":"blur","params":{"sigma":0.8}},{"type":"sharpen"},{"type":"watermark",)"
-         R"("params":{"scale":0.3,"opacity":0.5,"tile":true}},{"type":"grayscale"},)"
-         R"({"type":"dither","params":{"palette":"gameboy","method":"atkinson"}},)"
-         R"({"type":"convert","params":{"format":"webp","lossless":true,"metadata":"keep"}}])"}},
-       true},
+      {"transform", {{"operations", kEveryOperation}}, true},
       {"resize", {{"width", "100"}}},
       {"resize",
        {{"width", "120"},

@@ -64,7 +64,9 @@ void set_up(jpeg_compress_struct* jpeg, const Picture& picture, const JpegStyle&
   jpeg->image_width = picture.width;
   jpeg->image_height = picture.height;
   jpeg->input_components = picture.bands;
-  jpeg->in_color_space = style.cmyk || style.ycck ? JCS_CMYK : picture.bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  jpeg->in_color_space = style.cmyk || style.ycck ? JCS_CMYK
+                         : picture.bands == 1     ? JCS_GRAYSCALE
+                                                  : JCS_RGB;
   jpeg_set_defaults(jpeg);
   if (style.rgb) jpeg_set_colorspace(jpeg, JCS_RGB);
   if (style.ycck) jpeg_set_colorspace(jpeg, JCS_YCCK);

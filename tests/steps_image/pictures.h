@@ -107,7 +107,7 @@ struct GifStyle {
 std::string encode_gif(const GifStyle& style);
 struct GifAnimation {
   uint32_t width = 0, height = 0;
-  int loop = -1;  // as stored; -1: no such block
+  int loop = -1;                    // as stored; -1: no such block
   std::vector<uint32_t> durations;  // milliseconds
   std::vector<Picture> frames;      // on the canvas, RGBA
 };

@@ -122,9 +122,10 @@ Picture to_srgb(const Picture& picture, const std::string& icc) {
   const int colours = ink ? 4 : picture.bands >= 3 ? 3 : 1;
   const bool alpha = picture.bands > colours;
   const int out_bands = colours == 1 ? 1 : 3;
-  cmsHTRANSFORM transform = cmsCreateTransform(from, ink           ? TYPE_CMYK_8
-                                                     : colours == 1 ? TYPE_GRAY_8
-                                                                    : TYPE_RGB_8,
+  cmsHTRANSFORM transform = cmsCreateTransform(from,
+                                               ink            ? TYPE_CMYK_8
+                                               : colours == 1 ? TYPE_GRAY_8
+                                                              : TYPE_RGB_8,
                                                to, TYPE_RGB_8, INTENT_PERCEPTUAL, 0);
   Picture out{picture.width, picture.height, out_bands + (alpha ? 1 : 0), 8, {}};
   const auto step = static_cast<size_t>(picture.bands);

@@ -72,7 +72,8 @@ Distance distance(const Picture& a, const Picture& b) {
   for (size_t i = 0; i < a.samples.size(); ++i) {
     const size_t alpha = i / 4 * 4 + 3;
     const auto seen = [&](const Picture& one) {
-      return i == alpha ? double{1.0 * one.samples[i]} : one.samples[i] * one.samples[alpha] / 255.0;
+      return i == alpha ? double{1.0 * one.samples[i]}
+                        : one.samples[i] * one.samples[alpha] / 255.0;
     };
     const double difference = std::fabs(seen(a) - seen(b));
     found.worst = std::max(found.worst, static_cast<int>(std::lround(difference)));
@@ -127,8 +128,7 @@ TEST(SharpLong, ResizesTheCorpusLikeUs) {
 
 void compare_whole(const Reference& one) {
   const std::string file = corpus(one.name);
-  const StepAnswer answer =
-      run_picture_step("convert", file, {{"format", "png"}, {"effort", "1"}});
+  const StepAnswer answer = run_picture_step("convert", file, {{"format", "png"}, {"effort", "1"}});
   ASSERT_TRUE(answer.ok()) << one.name << answer.message << answer.misuse;
   const Picture rgba = rgba_of(decode_png(answer.outputs[0]));
   EXPECT_EQ(rgba.width, one.width) << one.name;

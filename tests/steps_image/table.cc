@@ -13,10 +13,10 @@ struct ColumnText {
   const char* title;
 };
 constexpr ColumnText kTitles[kColumns] = {
-    {"In", "formats in"},     {"Out", "format out"},       {"Alpha", "alpha"},
-    {"Depth", "16 bits"},     {"FewBits", "few bits"},     {"Ink", "CMYK, YCCK"},
-    {"Profile", "profile"},   {"Orientation", "upright"},  {"Animation", "frames"},
-    {"Pages", "pages"},       {"Damage", "damage"},        {"Metadata", "metadata"},
+    {"In", "formats in"},   {"Out", "format out"},      {"Alpha", "alpha"},
+    {"Depth", "16 bits"},   {"FewBits", "few bits"},    {"Ink", "CMYK, YCCK"},
+    {"Profile", "profile"}, {"Orientation", "upright"}, {"Animation", "frames"},
+    {"Pages", "pages"},     {"Damage", "damage"},       {"Metadata", "metadata"},
 };
 
 // Of the steps that decode, work and encode: only these cells differ.
@@ -41,11 +41,13 @@ constexpr Meaning kMeanings[] = {
     {"none", "no picture comes out"},
     {"mixed", "multiplied in where pixels are mixed: what cannot be seen gives no colour"},
     {"over white", "laid over white before looking"},
-    {"used", "plays its part in what is computed: hidden pixels do not count, gray is taken from "
-             "the colours that the profile means"},
+    {"used",
+     "plays its part in what is computed: hidden pixels do not count, gray is taken from "
+     "the colours that the profile means"},
     {"sRGB or kept", "converted to sRGB without a profile, or kept with it (`colours`)"},
-    {"as seen", "some candidates are upright and in sRGB, others keep tag and profile: what is "
-                "seen is the same"},
+    {"as seen",
+     "some candidates are upright and in sRGB, others keep tag and profile: what is "
+     "seen is the same"},
     {"applied", "turned, and the tag is gone"},
     {"told", "reported, the file stays as it is"},
     {"first", "the first frame or page"},
@@ -133,8 +135,8 @@ std::string table_text() {
     names.push_back("`" + std::string(column.name) + "`");
     titles.push_back(column.title);
   }
-  std::string text = markdown_row("step", titles) + markdown_row("---", rules) +
-                     markdown_row("`Table.`…", names);
+  std::string text =
+      markdown_row("step", titles) + markdown_row("---", rules) + markdown_row("`Table.`…", names);
   for (const TableRow& row : table_rows()) {
     text += markdown_row(row.step, {std::begin(row.cells), std::end(row.cells)});
   }

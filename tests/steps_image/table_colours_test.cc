@@ -268,7 +268,8 @@ std::string words_in(const std::string& file) {
   std::string found;
   for (const char* word :
        {"Ann", "Maker \"X\"", "tiff:Orientation", "IPTC words", "secret comment"}) {
-    if (file.find(word) != std::string::npos) found += std::string(found.empty() ? "" : "; ") + word;
+    if (file.find(word) != std::string::npos)
+      found += std::string(found.empty() ? "" : "; ") + word;
   }
   return found;
 }

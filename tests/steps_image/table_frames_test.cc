@@ -34,11 +34,14 @@ std::vector<Turned> turned_files(int orientation) {
   tiff.orientation = orientation;
   const std::string blocks = encode_jpeg(picture, jpeg);
   const std::string ragged = encode_jpeg(scene(45, 39), odd);
-  return {{"jpeg", blocks, decode_jpeg(blocks, kRgbSpace)},
-          {"jpeg of odd sides", ragged, decode_jpeg(ragged, kRgbSpace)},
-          {"png", encode_png(picture, png), picture},
-          {"webp", encode_webp(picture, true, exif), picture},
-          {"tiff", encode_tiff({picture}, tiff), picture}};
+  std::vector<Turned> files = {{"png", encode_png(picture, png), picture},
+                               {"jpeg of odd sides", ragged, decode_jpeg(ragged, kRgbSpace)}};
+  if (orientation % 3 != 0) return files;
+  // The other formats differ only in how the tag is read: a half and a quarter are enough.
+  files.push_back({"jpeg", blocks, decode_jpeg(blocks, kRgbSpace)});
+  files.push_back({"webp", encode_webp(picture, true, exif), picture});
+  files.push_back({"tiff", encode_tiff({picture}, tiff), picture});
+  return files;
 }
 
 TEST_P(Table, Orientation) {
@@ -62,8 +65,7 @@ TEST_P(Table, Orientation) {
       ASSERT_TRUE(answer.ok()) << what << answer.message << answer.misuse;
       const StepAnswer facts = upload(answer.outputs[0]);
       if (cell(kOrientation, "as seen")) {
-        EXPECT_LE(mean_difference(shown(answer.outputs[0]), seen),
-                  file.bytes[0] == '\xff' ? 8 : 0)
+        EXPECT_LE(mean_difference(shown(answer.outputs[0]), seen), file.bytes[0] == '\xff' ? 8 : 0)
             << what;
         continue;
       }

@@ -261,8 +261,8 @@ void prove_alpha_of_painter(const TableRow& row) {
   without.picture = with_alpha(without.picture);
   expect_alike(row, opaque, without, 2, 0.6, "opaque");
   // A JPEG shows the background.
-  const StepAnswer jpeg = run_row(row, png_of(hidden_green(8, 4)),
-                                  {{"format", "jpeg"}, {"background", "#0000ff"}});
+  const StepAnswer jpeg =
+      run_row(row, png_of(hidden_green(8, 4)), {{"format", "jpeg"}, {"background", "#0000ff"}});
   ASSERT_TRUE(jpeg.ok()) << jpeg.message << jpeg.misuse;
   const Picture laid = decode_jpeg(jpeg.outputs[0], kRgbSpace);
   const Picture clear = see_row(row, png_of(hidden_green(8, 4))).picture;
@@ -341,8 +341,8 @@ TEST_P(Table, Depth) {
     return;
   }
   for (const Carrier& file : {png_of(fine), Carrier{tiff, 48, 40}}) {
-    const StepAnswer answer = run_row(row(), file, row().paints() ? ParamTexts{{"format", "same"}}
-                                                                  : ParamTexts{});
+    const StepAnswer answer =
+        run_row(row(), file, row().paints() ? ParamTexts{{"format", "same"}} : ParamTexts{});
     ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
     StepAnswer typed = answer;
     typed.media_type = upload(answer.outputs[0]).results["media_type"];
@@ -378,9 +378,8 @@ std::vector<FewBits> few_bits_files() {
   std::vector<FewBits> files;
   for (const int bits : {1, 2, 4}) {
     const int step = 255 / ((1 << bits) - 1);
-    const Picture gray = make_picture(48, 40, 1, 8, [&](int x, int y, int) {
-      return (x * 5 + y * 3) % (1 << bits) * step;
-    });
+    const Picture gray = make_picture(
+        48, 40, 1, 8, [&](int x, int y, int) { return (x * 5 + y * 3) % (1 << bits) * step; });
     PngStyle style;
     style.stored_bits = bits;
     files.push_back({fmt::format("gray, {} bits", bits), png_of(gray, style), gray});
@@ -390,9 +389,8 @@ std::vector<FewBits> few_bits_files() {
     style.palette = true;
     files.push_back({fmt::format("palette, {} bits", bits), png_of(colours, style), colours});
   }
-  const Picture many = make_picture(48, 40, 3, 8, [](int x, int y, int band) {
-    return (x + y) % 80 * 3 + band * 4;
-  });
+  const Picture many = make_picture(
+      48, 40, 3, 8, [](int x, int y, int band) { return (x + y) % 80 * 3 + band * 4; });
   PngStyle palette;
   palette.palette = true;
   files.push_back({"palette, 8 bits", png_of(many, palette), many});
@@ -403,7 +401,8 @@ std::vector<FewBits> few_bits_files() {
     if (first) clear.samples[i + 3] = 0;
   }
   files.push_back({"palette with a transparent colour", png_of(many, palette), clear});
-  const Picture ink = make_picture(48, 40, 1, 1, [](int x, int y, int) { return (x + y) % 3 == 0; });
+  const Picture ink =
+      make_picture(48, 40, 1, 1, [](int x, int y, int) { return (x + y) % 3 == 0; });
   Picture ink8 = ink;
   ink8.bits = 8;
   for (uint16_t& sample : ink8.samples) sample = static_cast<uint16_t>(sample * 255);

@@ -55,8 +55,8 @@ bool move_jpeg(const PictureJob& job, const OutputOptions& output, int rotation,
   if (!stays_jpeg(job, output, &profile)) return false;
   const int orientation = orientation_after(job.header.orientation, rotation);
   const bool progressive = output.progressive || job.header.jpeg_process == 2;
-  const std::string jpeg = turn_jpeg(job.file, orientation, progressive,
-                                     {box.left, box.top, box.width, box.height});
+  const std::string jpeg =
+      turn_jpeg(job.file, orientation, progressive, {box.left, box.top, box.width, box.height});
   if (jpeg.empty()) return false;
   Extras extras = select_extras(job, output.metadata);
   extras.icc = profile;

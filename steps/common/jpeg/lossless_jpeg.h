@@ -22,8 +22,9 @@ int32_t run_lossless_first(const mr_call* call, const OperationKind& kind,
 
 // The result of such a step behind kPictureResults: whether the picture was left as it was coded.
 inline constexpr mr_port kUntouchedResult[] = {
-    make_port("untouched", "bool", "Whether it is a JPEG whose blocks were moved, bit for bit, "
-                                   "without decoding them."),
+    make_port("untouched", "bool",
+              "Whether it is a JPEG whose blocks were moved, bit for bit, "
+              "without decoding them."),
 };
 
 }  // namespace millrace

@@ -1,12 +1,12 @@
 // crop: a box, or the largest box of a shape.
+#include "steps/common/picture/crop.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
-
-#include "steps/common/picture/crop.h"
 
 namespace millrace {
 namespace {
