@@ -2,7 +2,7 @@
 // asked for: a picture that `upload` takes, or a declared reason and a sentence; never a crash, a
 // hang or nothing.
 // Method: the shared corpus (skipped where it is absent), each run in a child with 2 GiB of address
-// space and half a minute. The fast suite takes a sample: each file meets a few of the runs, each
+// space and a time limit. The fast suite takes a sample: each file meets a few of the runs, each
 // run many files. The long one takes all.
 #include "cmake/precompiled_test.h"
 #include "tests/steps_image/table.h"
@@ -15,6 +15,9 @@ struct StepUse {
   ParamTexts params;
   bool second = false;  // the file itself as second input
 };
+
+// A hang, and not a busy machine.
+constexpr int kSecondsMax = 120;
 
 constexpr const char* kEveryOperation =
     R"([{"type":"rotate","params":{"angle":270,"mirror":"vertical"}},)"
@@ -112,7 +115,7 @@ void expect_clean(const StepUse& run, const std::string& name, Tally* tally) {
   const std::string image = corpus(name);
   StepRequest request{run.step, run.step, image, run.params};
   if (run.second) request.second = image;
-  const StepRun done = run_step_apart(request);
+  const StepRun done = run_step_apart(request, kSecondsMax);
   const std::string what = std::string(run.step) + " of " + name;
   const StepAnswer& answer = done.answer;
   EXPECT_EQ(done.died, "") << what;

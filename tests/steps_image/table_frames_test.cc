@@ -165,6 +165,23 @@ void prove_frames_of_painter(const TableRow& row) {
   EXPECT_EQ(pages.results.at("pages"), "4");
 }
 
+// Encoders may change what cannot be seen.
+Picture only_seen(Picture picture) {
+  for (size_t i = 0; i < picture.samples.size(); ++i) {
+    if (picture.samples[i / 4 * 4 + 3] == 0) picture.samples[i] = 0;
+  }
+  return picture;
+}
+
+// What the step makes of the frame alone, in gray, with the frame's alpha.
+Picture gray_alone(const TableRow& row, const Picture& frame) {
+  const Picture gray = shown(run_row(row, png_of(without_alpha(frame))).outputs.at(0));
+  return only_seen(make_picture(frame.width, frame.height, 4, 8, [&](int x, int y, int band) {
+    const auto column = static_cast<uint32_t>(x), line = static_cast<uint32_t>(y);
+    return int{band == 3 ? frame.at(column, line, 3) : gray.at(column, line, band)};
+  }));
+}
+
 TEST_P(Table, Animation) {
   const std::string webp = encode_webp_animation(reel(), 70, 3), gif = gif_reel();
   // The encoder changes what cannot be seen, so as they are stored.
@@ -192,12 +209,8 @@ TEST_P(Table, Animation) {
       EXPECT_EQ(worst_difference(film.frames[i], frames[i]), 0) << i;
       EXPECT_EQ(worst_difference(reread.frames[i], before.frames[i]), 0) << i;
     } else if (cell(kAnimation, "kept")) {
-      const auto gray = [&](const Picture& one) {
-        return with_alpha(shown(run_row(row(), png_of(without_alpha(one))).outputs.at(0)));
-      };
-      EXPECT_EQ(worst_difference(with_alpha(without_alpha(film.frames[i])), gray(frames[i])), 0)
-          << i;
-      EXPECT_EQ(worst_difference(reread.frames[i], gray(before.frames[i])), 0) << i;
+      EXPECT_EQ(worst_difference(only_seen(film.frames[i]), gray_alone(row(), frames[i])), 0) << i;
+      EXPECT_EQ(worst_difference(reread.frames[i], gray_alone(row(), before.frames[i])), 0) << i;
     } else {
       no_proof_of(kAnimation);
     }
