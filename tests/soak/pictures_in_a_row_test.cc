@@ -118,8 +118,10 @@ class PictureLoad {
     load_.requests = kRound;
     load_.request = [this](uint64_t) -> const std::string& { return next(); };
     load_.good = [this](std::string_view answer) {
-      const bool succeeded = answer.find(R"("state":"succeeded")") != answer.npos;
-      const bool failed = answer.find(R"("state":"failed")") != answer.npos;
+      const size_t at = answer.find(R"("state":")");  // the job's comes before its steps'
+      const std::string_view state = answer.substr(std::min(at, answer.size() - 1));
+      const bool succeeded = state.starts_with(R"("state":"succeeded")");
+      const bool failed = state.starts_with(R"("state":"failed")");
       made += succeeded, refused += failed;
       return succeeded || failed;
     };
