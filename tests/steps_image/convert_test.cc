@@ -78,6 +78,25 @@ TEST(Convert, AlphaIsLaidOverTheBackgroundWhereThereIsNone) {
   EXPECT_NEAR(black.at(8, 8, 1), 0, 2);
 }
 
+TEST(Convert, ATiffsAlphaThatIsMultipliedInIsTakenOut) {
+  for (const int bits : {8, 16}) {
+    const int top = bits == 16 ? 65535 : 255;
+    const Picture straight = make_picture(16, 16, 4, bits, [=](int x, int, int band) {
+      return band == 3 ? top / 2 + x * top / 40 : band == 0 ? top : top / 4;
+    });
+    Picture multiplied = straight;
+    for (size_t i = 0; i < multiplied.samples.size(); ++i) {
+      if (i % 4 == 3) continue;
+      multiplied.samples[i] = static_cast<uint16_t>(int64_t{straight.samples[i]} *
+                                                    straight.samples[i / 4 * 4 + 3] / top);
+    }
+    TiffStyle style;
+    style.associated = true;
+    const Picture got = decoded(convert(encode_tiff({multiplied}, style), {{"format", "png"}}));
+    EXPECT_LE(worst_difference(got, straight), bits == 16 ? 3 : 2) << bits;
+  }
+}
+
 TEST(Convert, SixteenBitsAreRoundedNotCut) {
   const Picture wide = make_picture(16, 16, 1, 16, [](int, int, int) { return 0x01ff; });
   EXPECT_NEAR(
@@ -221,6 +240,76 @@ TEST(Crop, TakesTheBoxThatWasAskedFor) {
   EXPECT_EQ(crop({{"aspect", "square"}}).reason, "bad_parameter");
   EXPECT_EQ(crop({{"aspect", "1:1"}, {"width", "5"}}).reason, "bad_parameter");
   EXPECT_EQ(crop({{"left", "60"}, {"width", "5"}}).reason, "bad_parameter");
+}
+
+// The luma blocks of a box, in blocks of 8 pixels.
+std::vector<int16_t> blocks_of(const std::string& jpeg, size_t left, size_t top, size_t width,
+                               size_t height) {
+  const JpegFacts facts = jpeg_facts(jpeg);
+  const size_t across = (static_cast<size_t>(facts.width) + 7) / 8;
+  std::vector<int16_t> out;
+  for (size_t y = top; y < top + height; ++y) {
+    const auto first =
+        facts.luma_coefficients.begin() + static_cast<ptrdiff_t>((y * across + left) * 64);
+    out.insert(out.end(), first, first + static_cast<ptrdiff_t>(width * 64));
+  }
+  return out;
+}
+
+TEST(Crop, AJpegIsCutWithoutLossWhereItsBlocksAllow) {
+  JpegStyle style;  // 4:2:0: blocks of 16 pixels
+  const std::string jpeg = encode_jpeg(scene(120, 88), style);
+  const auto crop = [&](ParamTexts params, const std::string& image) {
+    const StepAnswer answer = run_picture_step("crop", image, std::move(params));
+    EXPECT_TRUE(answer.ok()) << answer.reason << answer.message << answer.misuse;
+    return answer;
+  };
+  const StepAnswer inside =
+      crop({{"left", "16"}, {"top", "32"}, {"width", "64"}, {"height", "48"}}, jpeg);
+  EXPECT_EQ(inside.results.at("untouched"), "1");
+  EXPECT_EQ(jpeg_facts(inside.outputs[0]).luma_coefficients, blocks_of(jpeg, 2, 4, 8, 6));
+  EXPECT_EQ(inside.results.at("width") + "x" + inside.results.at("height"), "64x48");
+  const StepAnswer to_the_end = crop({{"left", "32"}, {"top", "48"}}, jpeg);
+  EXPECT_EQ(to_the_end.results.at("untouched"), "1");
+  EXPECT_EQ(to_the_end.results.at("width") + "x" + to_the_end.results.at("height"), "88x40");
+  // What would leave unseen pixels in the file, or cut through blocks, is decoded.
+  const ParamTexts decoded_ones[] = {
+      {{"left", "8"}, {"top", "32"}, {"width", "64"}, {"height", "48"}},
+      {{"left", "16"}, {"top", "32"}, {"width", "60"}, {"height", "48"}},
+      {{"left", "16"}, {"top", "32"}, {"width", "64"}, {"height", "48"}, {"quality", "90"}},
+      {{"left", "16"}, {"top", "32"}, {"width", "64"}, {"height", "48"}, {"format", "png"}},
+      {{"left", "16"}, {"top", "32"}, {"width", "64"}, {"height", "48"}, {"damaged", "accept"}},
+      {{"width", "64"}, {"height", "48"}, {"gravity", "attention"}},
+  };
+  for (const ParamTexts& params : decoded_ones) {
+    EXPECT_EQ(crop(params, jpeg).results.at("untouched"), "0");
+  }
+}
+
+TEST(Crop, AJpegThatIsTurnedByItsTagIsCutUpright) {
+  for (const auto& [h, v] : {std::pair(1, 1), std::pair(2, 1), std::pair(2, 2)}) {
+    JpegStyle style;
+    style.luma_h = h, style.luma_v = v;
+    const Picture seen = decode_jpeg(encode_jpeg(scene(96, 64), style), kRgb);
+    for (int orientation = 1; orientation <= 8; ++orientation) {
+      style.exif = build_exif({orientation, "Ann", ""});
+      const Picture whole = upright(seen, orientation);
+      const StepAnswer answer =
+          run_picture_step("crop", encode_jpeg(scene(96, 64), style),
+                           {{"left", "16"}, {"top", "32"}, {"width", "32"}, {"height", "16"}});
+      ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
+      EXPECT_EQ(answer.results.at("untouched"), "1") << h << v << orientation;
+      const Picture got = decode_jpeg(answer.outputs[0], kRgb);
+      const Picture wanted = make_picture(32, 16, 3, 8, [&](int x, int y, int band) {
+        return whole.at(16 + static_cast<uint32_t>(x), 32 + static_cast<uint32_t>(y), band);
+      });
+      // Colours of coarser sampling are interpolated across the box's edges in the whole picture.
+      EXPECT_LE(worst_difference(got, wanted), h * v == 1 ? 3 : 40) << h << v << orientation;
+      EXPECT_LE(mean_difference(got, wanted), h * v == 1 ? 1 : 4) << h << v << orientation;
+      EXPECT_EQ(upload(answer.outputs[0]).results.at("orientation"), "1");
+      EXPECT_NE(answer.outputs[0].find("Ann"), std::string::npos);
+    }
+  }
 }
 
 TEST(Rotate, AllTurnsAndMirrorsOfAllOrientations) {

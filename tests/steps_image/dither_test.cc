@@ -205,5 +205,18 @@ TEST(Dither, AJpegBecomesAPngAndAPhotoEndsInOneOfItsLevels) {
   for (const uint16_t sample : decoded(webp).samples) EXPECT_TRUE(sample == 0 || sample == 255);
 }
 
+TEST(Dither, WhatCannotBeSeenSpreadsNoError) {
+  // A visible black column among hidden grays: white dots in it would come from errors of theirs.
+  const Picture picture = make_picture(33, 40, 4, 8, [](int x, int, int band) {
+    if (band == 3) return x == 16 ? 255 : 0;
+    return x == 16 ? 0 : 120;
+  });
+  for (const char* method : {"floyd_steinberg", "atkinson"}) {
+    const Picture got = decode_png(
+        run_picture_step("dither", encode_png(picture), {{"method", method}}).outputs.at(0));
+    for (uint32_t y = 0; y < 40; ++y) EXPECT_EQ(got.at(16, y, 0), 0) << method << " row " << y;
+  }
+}
+
 }  // namespace
 }  // namespace millrace::testing

@@ -127,29 +127,6 @@ TEST(Placeholder, TheDominantColourIsTheFullestOne) {
 
 // ---- metadata
 
-// IFD0 with make, orientation, artist, copyright, GPS and an EXIF directory.
-std::string exif_with_location(int orientation) {
-  TiffWriter writer;
-  const auto rationals = [](std::initializer_list<uint32_t> numbers) {
-    std::string bytes;
-    for (const uint32_t number : numbers) bytes += tiff_long(0, number).bytes;
-    return bytes;
-  };
-  std::vector<TiffValue> place = {tiff_ascii(1, "N"),
-                                  {2, 5, 3, rationals({48, 1, 12, 1, 3600, 100})},
-                                  tiff_ascii(3, "W"),
-                                  {4, 5, 3, rationals({16, 1, 22, 1, 0, 1})}};
-  const uint32_t gps = writer.append_directory(std::move(place));
-  std::vector<TiffValue> shot = {{33434, 5, 1, rationals({1, 200})},
-                                 tiff_short(34855, 400),
-                                 tiff_ascii(36867, "2024:02:29 12:00:00")};
-  const uint32_t exif = writer.append_directory(std::move(shot));
-  writer.add_page({tiff_ascii(271, "Maker \"X\""),
-                   tiff_short(274, static_cast<uint16_t>(orientation)), tiff_ascii(315, "Ann"),
-                   tiff_ascii(33432, "(c) Ann"), tiff_long(34665, exif), tiff_long(34853, gps)});
-  return writer.take();
-}
-
 TEST(Metadata, TellsWhatTheFileSays) {
   JpegStyle style;
   style.exif = exif_with_location(6);

@@ -34,6 +34,9 @@ Picture upright(const Picture& picture, int orientation);
 // Something with structure: smooth colours, edges and a little fixed noise.
 Picture scene(uint32_t width, uint32_t height, int bands = 3, int bits = 8);
 
+// An EXIF block: make, orientation, artist, copyright, a place, and how the picture was taken.
+std::string exif_with_location(int orientation);
+
 // The result, decoded as what the answer says it is; a failure of the test when the step failed.
 Picture decoded(const StepAnswer& answer);
 

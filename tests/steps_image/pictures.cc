@@ -1,7 +1,5 @@
-// Pictures by formula, JPEG, and ICC profiles.
+// Pictures by formula, and JPEG.
 #include "tests/steps_image/pictures.h"
-
-#include <lcms2.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -66,9 +64,12 @@ void set_up(jpeg_compress_struct* jpeg, const Picture& picture, const JpegStyle&
   jpeg->image_width = picture.width;
   jpeg->image_height = picture.height;
   jpeg->input_components = picture.bands;
-  jpeg->in_color_space = style.cmyk ? JCS_CMYK : picture.bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  jpeg->in_color_space = style.cmyk || style.ycck ? JCS_CMYK
+                         : picture.bands == 1     ? JCS_GRAYSCALE
+                                                  : JCS_RGB;
   jpeg_set_defaults(jpeg);
   if (style.rgb) jpeg_set_colorspace(jpeg, JCS_RGB);
+  if (style.ycck) jpeg_set_colorspace(jpeg, JCS_YCCK);
   jpeg_set_quality(jpeg, style.quality, TRUE);
   if (picture.bands == 3 && !style.rgb) {
     jpeg->comp_info[0].h_samp_factor = style.luma_h;
@@ -173,51 +174,6 @@ JpegFacts jpeg_facts(const std::string& bytes) {
   jpeg_finish_decompress(&jpeg);
   jpeg_destroy_decompress(&jpeg);
   return facts;
-}
-
-namespace {
-
-std::string bytes_of(cmsHPROFILE profile) {
-  cmsUInt32Number size = 0;
-  cmsSaveProfileToMem(profile, nullptr, &size);
-  std::string bytes(size, '\0');
-  cmsSaveProfileToMem(profile, bytes.data(), &size);
-  cmsCloseProfile(profile);
-  return bytes;
-}
-
-std::string rgb_profile(const cmsCIExyYTRIPLE& primaries, cmsToneCurve* curve) {
-  const cmsCIExyY d65 = {0.3127, 0.3290, 1.0};
-  cmsToneCurve* curves[3] = {curve, curve, curve};
-  const std::string bytes = bytes_of(cmsCreateRGBProfile(&d65, &primaries, curves));
-  cmsFreeToneCurve(curve);
-  return bytes;
-}
-
-cmsToneCurve* srgb_curve() {
-  const cmsFloat64Number parameters[5] = {2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045};
-  return cmsBuildParametricToneCurve(nullptr, 4, parameters);
-}
-
-const cmsCIExyYTRIPLE kBt709 = {{0.64, 0.33, 1}, {0.30, 0.60, 1}, {0.15, 0.06, 1}};
-const cmsCIExyYTRIPLE kP3 = {{0.680, 0.320, 1}, {0.265, 0.690, 1}, {0.150, 0.060, 1}};
-
-}  // namespace
-
-std::string icc_srgb() {
-  return bytes_of(cmsCreate_sRGBProfile());
-}
-std::string icc_with_gamma(double gamma) {
-  return rgb_profile(kBt709, cmsBuildGamma(nullptr, gamma));
-}
-std::string icc_display_p3() {
-  return rgb_profile(kP3, srgb_curve());
-}
-std::string icc_gray(double gamma) {
-  cmsToneCurve* curve = cmsBuildGamma(nullptr, gamma);
-  const std::string bytes = bytes_of(cmsCreateGrayProfile(cmsD50_xyY(), curve));
-  cmsFreeToneCurve(curve);
-  return bytes;
 }
 
 }  // namespace millrace::testing

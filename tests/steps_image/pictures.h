@@ -34,6 +34,7 @@ struct JpegStyle {
   bool arithmetic = false;
   bool rgb = false;            // stored as RGB (Adobe transform 0)
   bool cmyk = false;           // four bands in, stored as they are
+  bool ycck = false;           // of the same: as luma and chroma of the inverted inks
   int luma_h = 2, luma_v = 2;  // sampling of the first component; of the others 1
   int restart = 0;
   std::string exif;                                  // block without prefix
@@ -58,10 +59,13 @@ struct PngStyle {
   std::string exif, icc;
   std::vector<std::pair<std::string, std::string>> text;
   bool palette = false;  // an RGB picture of at most 256 colours
+  int stored_bits = 0;   // 1, 2, 4: gray levels that these hold, or a palette's indices; 0: all
+  bool first_transparent = false;  // the palette's first entry, the pixel at 0, 0
 };
 std::string encode_png(const Picture& picture, const PngStyle& style = {});
 // `expand`: palette to RGB and colour keys to alpha; else as stored.
 Picture decode_png(const std::string& bytes, bool expand = true);
+std::string png_profile(const std::string& bytes);
 // The chunks by name, in order, with their data.
 std::vector<std::pair<std::string, std::string>> png_chunks(const std::string& bytes);
 
@@ -83,6 +87,7 @@ struct TiffStyle {
   int compression = 1;
   int orientation = 1;
   bool tiled = false, big = false;
+  bool associated = false;  // the alpha is multiplied into the samples
   std::string artist, copyright, make, icc;
 };
 std::string encode_tiff(const std::vector<Picture>& pages, const TiffStyle& style = {});
@@ -102,11 +107,25 @@ struct GifStyle {
   std::string comment;
 };
 std::string encode_gif(const GifStyle& style);
+struct GifAnimation {
+  uint32_t width = 0, height = 0;
+  int loop = -1;                    // as stored; -1: no such block
+  std::vector<uint32_t> durations;  // milliseconds
+  std::vector<Picture> frames;      // on the canvas, RGBA
+};
+GifAnimation decode_gif(const std::string& bytes);
+
+// The profile that a JPEG, PNG, WebP or TIFF carries; empty: none.
+std::string profile_in(const std::string& file);
+// What lcms makes of an 8-bit picture in this profile: sRGB, perceptual; alpha stays.
+Picture to_srgb(const Picture& picture, const std::string& icc);
 
 // ICC profiles by lcms: matrix and curve ones.
 std::string icc_srgb();
 std::string icc_with_gamma(double gamma);  // sRGB's primaries
 std::string icc_display_p3();              // sRGB's curve, P3's primaries
+std::string icc_adobe_rgb();               // gamma 563/256, its own primaries
 std::string icc_gray(double gamma);
+std::string icc_cmyk();  // a table: inks that swallow light by a simple formula
 
 }  // namespace millrace::testing

@@ -37,8 +37,10 @@ int colour_type(const Picture& picture, bool palette) {
 }
 
 // Packs the palette's indices or the samples of a row.
-std::vector<uint8_t> pack(const Picture& picture, uint32_t y, std::map<uint32_t, int>* palette) {
+std::vector<uint8_t> pack(const Picture& picture, uint32_t y, int stored_bits,
+                          std::map<uint32_t, int>* palette) {
   std::vector<uint8_t> row;
+  const int step = stored_bits == 0 || stored_bits >= 8 ? 1 : 255 / ((1 << stored_bits) - 1);
   for (uint32_t x = 0; x < picture.width; ++x) {
     if (palette != nullptr) {
       const uint32_t rgb = static_cast<uint32_t>(picture.at(x, y, 0) << 16 |
@@ -50,7 +52,7 @@ std::vector<uint8_t> pack(const Picture& picture, uint32_t y, std::map<uint32_t,
     for (int band = 0; band < picture.bands; ++band) {
       const uint16_t sample = picture.at(x, y, band);
       if (picture.bits == 16) row.push_back(static_cast<uint8_t>(sample >> 8));
-      row.push_back(static_cast<uint8_t>(sample));
+      row.push_back(static_cast<uint8_t>(sample / step));
     }
   }
   return row;
@@ -87,9 +89,10 @@ std::string encode_png(const Picture& picture, const PngStyle& style) {
   std::vector<std::vector<uint8_t>> rows;
   std::vector<png_bytep> pointers;
   for (uint32_t y = 0; y < picture.height; ++y)
-    rows.push_back(pack(picture, y, style.palette ? &colours : nullptr));
+    rows.push_back(pack(picture, y, style.stored_bits, style.palette ? &colours : nullptr));
   for (auto& row : rows) pointers.push_back(row.data());
-  png_set_IHDR(png, info, picture.width, picture.height, picture.bits,
+  const bool few = style.stored_bits != 0 && style.stored_bits < 8;
+  png_set_IHDR(png, info, picture.width, picture.height, few ? style.stored_bits : picture.bits,
                colour_type(picture, style.palette),
                style.interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, 0, 0);
   png_color palette[256] = {};
@@ -98,8 +101,11 @@ std::string encode_png(const Picture& picture, const PngStyle& style) {
                       static_cast<png_byte>(rgb)};
   }
   if (style.palette) png_set_PLTE(png, info, palette, static_cast<int>(colours.size()));
+  const png_byte transparent[1] = {0};
+  if (style.first_transparent) png_set_tRNS(png, info, transparent, 1, nullptr);
   write_extras(png, info, style);
   png_write_info(png, info);
+  if (few) png_set_packing(png);
   png_write_image(png, pointers.data());
   png_write_end(png, info);
   png_destroy_write_struct(&png, &info);
@@ -134,6 +140,24 @@ Picture decode_png(const std::string& bytes, bool expand) {
   }
   png_destroy_read_struct(&png, &info, nullptr);
   return picture;
+}
+
+std::string png_profile(const std::string& bytes) {
+  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, nullptr, on_error, on_warning);
+  png_infop info = png_create_info_struct(png);
+  Reader reader = {&bytes, 0};
+  png_set_read_fn(png, &reader, fetch);
+  png_read_info(png, info);
+  png_charp name = nullptr;
+  png_bytep data = nullptr;
+  png_uint_32 size = 0;
+  int method = 0;
+  std::string profile;
+  if (png_get_iCCP(png, info, &name, &method, &data, &size) != 0) {
+    profile.assign(reinterpret_cast<char*>(data), size);
+  }
+  png_destroy_read_struct(&png, &info, nullptr);
+  return profile;
 }
 
 std::vector<std::pair<std::string, std::string>> png_chunks(const std::string& bytes) {

@@ -40,7 +40,8 @@ void set_fields(TIFF* tiff, const Picture& picture, const TiffStyle& style) {
   TIFFSetField(tiff, TIFFTAG_ORIENTATION, style.orientation);
   const bool alpha =
       photometric_of(picture, style) <= 2 && (picture.bands == 2 || picture.bands == 4);
-  const uint16_t extra[1] = {EXTRASAMPLE_UNASSALPHA};
+  const uint16_t extra[1] = {
+      static_cast<uint16_t>(style.associated ? EXTRASAMPLE_ASSOCALPHA : EXTRASAMPLE_UNASSALPHA)};
   if (alpha) TIFFSetField(tiff, TIFFTAG_EXTRASAMPLES, 1, extra);
   set_text(tiff, TIFFTAG_ARTIST, style.artist);
   set_text(tiff, TIFFTAG_COPYRIGHT, style.copyright);

@@ -57,6 +57,12 @@ class ChainRun {
   }
 
  private:
+  // A GIF carries none; a WebP is RGB, so a gray profile in it would be a lie.
+  bool can_carry_profile(const VipsPicture& picture) const {
+    if (result_->format == ImageFormat::kWebp) return bands_of(picture) >= 3;
+    return result_->format != ImageFormat::kGif;
+  }
+
   // Opens what page `number` is read from, unless it is open already.
   Problem open(int number) {
     const ImageHeader& header = job_->header;
@@ -133,7 +139,7 @@ class ChainRun {
       *picture = std::move(source_);
     }
     std::string profile;
-    const bool keep = chain_->output.keep_profile && result_->format != ImageFormat::kGif;
+    const bool keep = chain_->output.keep_profile && can_carry_profile(*picture);
     if (Problem problem = import_colours(job_, keep, picture, &profile)) return problem;
     if (number == 0) facts_.profile = profile;
     if (Problem problem = apply_orientation(job_, orientation, picture)) return problem;

@@ -56,7 +56,9 @@ class Ditherer {
       } else {
         colour(wanted, x, y, pixel, got);
       }
-      if (diffuses) spread(x, back ? -1 : 1, wanted, got);
+      // What cannot be seen leaves no error to what can.
+      const bool seen = bands_ == colours_ || pixel[colours_] != 0;
+      if (diffuses && seen) spread(x, back ? -1 : 1, wanted, got);
     }
     std::rotate(errors_.begin(), errors_.begin() + 1, errors_.end());
     std::fill(errors_.back().begin(), errors_.back().end(), 0.0);

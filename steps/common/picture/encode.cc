@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "steps/common/icc.h"
 #include "steps/common/picture/avif.h"
 #include "steps/common/picture/container.h"
 #include "steps/common/picture/exact_png.h"
@@ -103,6 +104,15 @@ int save(ImageFormat format, const OutputOptions& options, bool lossless, bool d
   }
 }
 
+// A coloured mark or background makes a gray picture coloured, and its gray profile unfit.
+void drop_unfit_profile(const PictureJob& job, const VipsPicture& picture, PictureFacts* facts) {
+  const ByteView icc = {reinterpret_cast<const uint8_t*>(facts->profile.data()),
+                        facts->profile.size()};
+  if (colours_of(picture) == 1 || read_icc(icc).space != IccSpace::kGray) return;
+  job.note("the result has colours, so the gray profile of the input was left out");
+  facts->profile.clear();
+}
+
 // A copy whose metadata are exactly what the saver should see.
 Problem prepare(const PictureJob& job, ImageFormat format, const PictureFacts& facts,
                 VipsPicture* picture) {
@@ -164,12 +174,14 @@ bool can_animate(ImageFormat format) {
   return format == ImageFormat::kGif || format == ImageFormat::kWebp;
 }
 
-Problem encode_picture(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
-                       VipsPicture picture, std::string* file) {
+Problem encode_picture(PictureJob* job, const OutputOptions& options,
+                       const PictureFacts& given_facts, VipsPicture picture, std::string* file) {
+  PictureFacts facts = given_facts;
   const ImageFormat format = output_format(*job, options);
   const int page_height = height_of(picture) / facts.pages;
   if (Problem problem = check_sides(format, width_of(picture), page_height)) return problem;
   if (Problem problem = fit_format(job, format, options, &picture)) return problem;
+  drop_unfit_profile(*job, picture, &facts);
   if (format == ImageFormat::kAvif) return encode_avif(job, options, facts, picture, file);
   if (Problem problem = prepare(*job, format, facts, &picture)) return problem;
   const bool same = format == job->header.format;

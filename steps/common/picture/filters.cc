@@ -57,8 +57,9 @@ struct SharpenOptions {
   int threshold = 2;
 };
 
-// out = in + amount (in - blurred), where the difference is at least the threshold; colours only,
-// with the alpha multiplied in, so that what cannot be seen has no part in it.
+// out = in + amount (in - blurred), where the difference is at least the threshold; colours only.
+// What is blurred is the mean colour of what is seen around: at a rim, colour differs from it only
+// where colours differ, not because less is covered, which would darken or lighten the rim.
 template <typename Sample>
 void sharpen_row(const SharpenOptions& options, const void* from, void* to, size_t pixels,
                  int bands) {
@@ -69,12 +70,17 @@ void sharpen_row(const SharpenOptions& options, const void* from, void* to, size
   auto* out = static_cast<Sample*>(to);
   for (size_t i = 0; i < pixels; ++i, in += 2 * bands, out += bands) {
     const float cover = alpha ? in[bands - 1] / top : 1;
-    const float factor = cover > 0 ? 1 / cover : 0;
+    const float around = alpha ? in[2 * bands - 1] / top : 1;
+    const float factor = cover > 0 ? 1 / cover : 0, mean = around > 0 ? 1 / around : 0;
     for (int band = 0; band < bands; ++band) {
-      const float difference = in[band] - in[bands + band];
-      const bool stays = std::fabs(difference) < threshold || (alpha && band == bands - 1);
-      const float sharp = in[band] + (stays ? 0 : static_cast<float>(options.amount) * difference);
-      const float value = alpha && band == bands - 1 ? sharp : sharp * factor;
+      if (alpha && band == bands - 1) {
+        out[band] = static_cast<Sample>(in[band] + 0.5f);
+        continue;
+      }
+      const float colour = in[band] * factor;
+      const float difference = colour - in[bands + band] * mean;
+      const bool stays = cover <= 0 || std::fabs(difference) < threshold;
+      const float value = colour + (stays ? 0 : static_cast<float>(options.amount) * difference);
       out[band] = static_cast<Sample>(std::clamp(value, 0.0f, top) + 0.5f);
     }
   }

@@ -58,8 +58,10 @@ void from_light(const Curves& curves, const void* from, void* to, size_t pixels,
   auto* out = static_cast<Sample*>(to);
   const bool alpha = bands == 2 || bands == 4;
   for (size_t i = 0; i < pixels; ++i, in += bands, out += bands) {
-    const float cover = alpha ? std::clamp(in[bands - 1], 0.0f, 1.0f) : 1;
-    const float factor = cover > 0 ? 1 / cover : 0;
+    // The filter rings: where it makes more than 1 of alpha, it makes as much more of the colours.
+    const float rung = alpha ? in[bands - 1] : 1;
+    const float cover = std::clamp(rung, 0.0f, 1.0f);
+    const float factor = rung > 0 ? 1 / rung : 0;
     for (int band = 0; band < bands - (alpha ? 1 : 0); ++band) {
       out[band] = static_cast<Sample>(curves.encode(in[band] * factor));
     }

@@ -1,0 +1,456 @@
+// Goal: the table of steps in steps/README.md is true. Each cell is one test, Table.COLUMN/STEP.
+// Method: relations between two runs of a step: the same picture in another format, depth or coding
+// gives the same result; and what the words of the cell say of the result itself.
+#include "tests/steps_image/table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "cmake/precompiled_test.h"
+
+namespace millrace::testing {
+namespace {
+
+INSTANTIATE_TEST_SUITE_P(Steps, Table, ::testing::ValuesIn(table_rows()),
+                         [](const auto& one) { return one.param.step; });
+
+// ---- the table itself
+
+TEST(TableOfSteps, TheReadmePrintsIt) {
+  std::ifstream file(MILLRACE_SOURCE "/steps/README.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_NE(text.str().find("<!-- table -->\n" + table_text() + "<!-- end of table -->\n"),
+            std::string::npos)
+      << "between the two marks steps/README.md must say:\n"
+      << table_text();
+}
+
+TEST(TableOfSteps, HasEveryStepThatTakesAnImage) {
+  std::vector<std::string> there, missing;
+  for (const TableRow& row : table_rows()) there.push_back(row.step);
+  for (const auto& entry : std::filesystem::directory_iterator(MILLRACE_BUILD "/steps")) {
+    if (entry.path().extension() != ".so") continue;
+    const mr_plugin* plugin = load_plugin(entry.path().stem());
+    ASSERT_NE(plugin, nullptr) << entry.path();
+    for (uint32_t i = 0; i < plugin->step_count; ++i) {
+      const mr_step& step = *plugin->steps[i];
+      bool image = step.name == std::string("upload");
+      for (uint32_t k = 0; k < step.input_count; ++k) {
+        image = image || step.inputs[k].type == std::string("image");
+      }
+      if (image && std::count(there.begin(), there.end(), step.name) == 0) {
+        missing.emplace_back(step.name);
+      }
+    }
+  }
+  EXPECT_TRUE(missing.empty()) << missing[0] << " is not in the table";
+}
+
+// ---- formats in
+
+struct Coded {
+  const char* name;
+  Carrier file;
+};
+
+// One picture in all lossless files.
+std::vector<Coded> lossless_files(const Picture& picture) {
+  PngStyle interlaced;
+  interlaced.interlaced = true;
+  TiffStyle lzw, big;
+  lzw.compression = 5;
+  big.big = true;
+  const uint32_t w = picture.width, h = picture.height;
+  return {{"png", png_of(picture)},
+          {"interlaced png", png_of(picture, interlaced)},
+          {"webp", {encode_webp(picture, true), w, h}},
+          {"tiff", {encode_tiff({picture}), w, h}},
+          {"tiff, lzw", {encode_tiff({picture}, lzw), w, h}},
+          {"bigtiff", {encode_tiff({picture}, big), w, h}}};
+}
+
+// JPEG in its codings.
+std::vector<Coded> jpeg_files(const Picture& picture) {
+  JpegStyle progressive, arithmetic, full, rgb, restart;
+  progressive.progressive = true;
+  arithmetic.arithmetic = true;
+  full.luma_h = full.luma_v = 1;
+  rgb.rgb = true;
+  restart.restart = 2;
+  const uint32_t w = picture.width, h = picture.height;
+  return {{"jpeg", {encode_jpeg(picture), w, h}},
+          {"progressive jpeg", {encode_jpeg(picture, progressive), w, h}},
+          {"arithmetic jpeg", {encode_jpeg(picture, arithmetic), w, h}},
+          {"jpeg 4:4:4", {encode_jpeg(picture, full), w, h}},
+          {"jpeg of rgb", {encode_jpeg(picture, rgb), w, h}},
+          {"jpeg with restarts", {encode_jpeg(picture, restart), w, h}}};
+}
+
+Coded gif_file() {
+  GifStyle style;
+  style.width = 48, style.height = 40;
+  style.frame_colours = {{200, 90, 30}};
+  return {"gif", {encode_gif(style), 48, 40}};
+}
+
+constexpr int kRgbSpace = 2;  // J_COLOR_SPACE
+
+// What a decoder of the tests sees in a result, as RGB.
+Picture rgb_of(const StepAnswer& answer) {
+  const std::string& bytes = answer.outputs.at(0);
+  const ::testing::Message what = ::testing::Message() << bytes.substr(0, 4);
+  Picture picture;
+  if (bytes.compare(0, 3, "GIF") == 0) {
+    picture = decode_gif(bytes).frames.at(0);
+  } else {
+    StepAnswer typed = answer;
+    typed.media_type = upload(bytes).results["media_type"];
+    picture = decoded(typed);
+  }
+  return as_rgb(picture);
+}
+
+// Facts of the file itself, which differ from format to format.
+void forget_format(StepAnswer* answer) {
+  for (const char* name : {"media_type", "extension", "metadata", "saved"}) {
+    answer->results.erase(name);
+  }
+}
+
+TEST_P(Table, In) {
+  ASSERT_EQ(row()[kIn], "all");
+  const Picture picture = scene(48, 40);
+  std::vector<Coded> files = lossless_files(picture);
+  Seen plain = see_row(row(), files[0].file);
+  forget_format(&plain.answer);
+  for (const Coded& coded : files) {
+    Seen seen = see_row(row(), coded.file);
+    forget_format(&seen.answer);
+    expect_alike(row(), seen, plain, 0, 0, coded.name);
+    if (!row().paints() && !row().tells()) {
+      EXPECT_EQ(worst_difference(rgb_of(seen.answer), rgb_of(plain.answer)), 0) << coded.name;
+    }
+  }
+  for (const Coded& coded : jpeg_files(picture)) {
+    const Picture wanted = decode_jpeg(coded.file.bytes, kRgbSpace);
+    if (row().paints() || row().tells()) {
+      expect_alike(row(), see_row(row(), coded.file), see_row(row(), png_of(wanted)), 0, 0,
+                   coded.name);
+      continue;
+    }
+    const StepAnswer got = run_row(row(), coded.file);
+    ASSERT_TRUE(got.ok()) << coded.name << got.message << got.misuse;
+    const Picture as_png = rgb_of(run_row(row(), png_of(wanted)));
+    // Luma out of the file and luma of rounded colours; a JPEG of RGB, and what optimize finds, is
+    // encoded anew.
+    const bool anew = row().step == "optimize" || coded.name == std::string("jpeg of rgb");
+    EXPECT_LE(mean_difference(rgb_of(got), as_png), anew ? 8 : 1) << coded.name;
+  }
+  const Coded gif = gif_file();
+  const Picture one = decode_gif(gif.file.bytes).frames[0];
+  Seen of_gif = see_row(row(), gif.file), of_png = see_row(row(), png_of(without_alpha(one)));
+  forget_format(&of_gif.answer), forget_format(&of_png.answer);
+  if (row().step != "upload") expect_alike(row(), of_gif, of_png, 0, 0, "gif");
+}
+
+// ---- format out
+
+TEST_P(Table, Out) {
+  const Picture picture = scene(48, 40);
+  if (cell(kOut, "none")) {
+    EXPECT_TRUE(see_row(row(), png_of(picture)).answer.outputs.empty());
+    return;
+  }
+  if (cell(kOut, "any")) {
+    const Picture wanted = see_row(row(), png_of(picture)).picture;
+    const std::pair<const char*, double> formats[] = {
+        {"png", 0}, {"tiff", 0}, {"webp", 0}, {"jpeg", 5}, {"gif", 12}};
+    for (const auto& [format, mean] : formats) {
+      ParamTexts params = {{"format", format}, {"lossless", "true"}, {"quality", "98"}};
+      const StepAnswer answer = run_row(row(), png_of(picture), params);
+      ASSERT_TRUE(answer.ok()) << format << answer.message << answer.misuse;
+      EXPECT_EQ(answer.media_type, "image/" + std::string(format));
+      EXPECT_EQ(upload(answer.outputs[0]).results["media_type"], answer.media_type);
+      EXPECT_LE(mean_difference(rgb_of(answer), as_rgb(wanted)), mean) << format;
+    }
+    return;
+  }
+  std::vector<Coded> files = lossless_files(picture);
+  files.push_back(jpeg_files(picture)[0]);
+  files.push_back(gif_file());
+  for (const Coded& coded : files) {
+    const StepAnswer answer = run_row(row(), coded.file);
+    ASSERT_TRUE(answer.ok()) << coded.name << answer.message << answer.misuse;
+    const std::string before = upload(coded.file.bytes).results["media_type"];
+    EXPECT_EQ(upload(answer.outputs[0]).results["media_type"], before) << coded.name;
+    if (cell(kOut, "input")) {
+      EXPECT_TRUE(answer.forwarded) << coded.name;
+    } else if (cell(kOut, "same or WebP")) {
+      const StepAnswer web = run_row(row(), coded.file, {{"formats", "web"}});
+      EXPECT_TRUE(web.media_type == "image/webp" || web.media_type == before) << coded.name;
+      EXPECT_LE(web.outputs.at(0).size(), answer.outputs[0].size()) << coded.name;
+    } else if (!cell(kOut, "same")) {
+      no_proof_of(kOut);
+    }
+  }
+}
+
+// ---- alpha
+
+// A disc of one colour that is seen, in a green that is not (alpha 0); the rim is half covered.
+// `red` and `green` are the disc's, as parts of 255; gray is its red.
+Picture hidden_green(int bits, int bands, int red = 255, int green = 0) {
+  const int top = bits == 16 ? 65535 : 255, unit = top / 255;
+  return make_picture(48, 40, bands, bits, [=](int x, int y, int band) {
+    const int away = (x - 24) * (x - 24) + (y - 20) * (y - 20);
+    const int alpha = away < 120 ? top : away < 190 ? top / 2 : 0;
+    if (band == bands - 1) return alpha;
+    if (alpha == 0) return bands == 2 || band == 1 ? top * 2 / 5 : 0;
+    return band == 0 ? red * unit : band == 1 ? green * unit : 0;
+  });
+}
+
+// What is seen has the colour of the disc, also where it is hardly seen.
+void expect_no_fringe(const Picture& picture, int red, int green, const std::string& what) {
+  const double top = picture.bits == 16 ? 65535 : 255;
+  const int alpha = picture.bands - 1;
+  double worst = 0;
+  int clear = 0, covered = 0;
+  for (uint32_t y = 0; y < picture.height; ++y) {
+    for (uint32_t x = 0; x < picture.width; ++x) {
+      const double cover = picture.at(x, y, alpha) / top;
+      clear += cover == 0;
+      covered += cover == 1;
+      const double wanted[3] = {red / 255.0, green / 255.0, 0};
+      for (int band = 0; band < alpha; ++band) {
+        worst = std::max(worst, cover * std::fabs(picture.at(x, y, band) / top - wanted[band]));
+      }
+    }
+  }
+  EXPECT_LE(worst, 1.6 / 255) << what;
+  EXPECT_GT(clear, 0) << what << ": nothing is transparent any more";
+  EXPECT_GT(covered, 0) << what << ": nothing is opaque any more";
+}
+
+void prove_alpha_of_painter(const TableRow& row) {
+  for (const int bits : {8, 16}) {
+    for (const int bands : {2, 4}) {
+      if (row.step == "watermark" && bands == 2) continue;  // a red mark makes it coloured
+      const Picture picture = hidden_green(bits, bands);
+      const std::string what = fmt::format("{} {} bands, {} bits", row.step, bands, bits);
+      const Seen seen = see_row(row, png_of(picture));
+      ASSERT_EQ(seen.picture.bands, bands) << what;
+      expect_no_fringe(seen.picture, 255, 0, what);
+      // Neither darker nor lighter, where a filter rings; levels and red marks are other colours.
+      const bool own_colours = row.step == "dither" || row.step == "watermark";
+      if (!own_colours) {
+        const Seen middle = see_row(row, png_of(hidden_green(bits, bands, 130, 60)));
+        expect_no_fringe(middle.picture, 130, 60, what + ", middle tones");
+      }
+      const Seen tiff = see_row(row, {encode_tiff({picture}), 48, 40});
+      expect_alike(row, tiff, seen, 0, 0, what + " of a TIFF");
+    }
+  }
+  // A picture that is opaque throughout stays so, and has the colours of one without alpha.
+  const Picture plain = scene(48, 40);
+  Seen opaque = see_row(row, png_of(with_alpha(plain)));
+  if (row.step == "dither" && opaque.picture.bands == 3) {  // a PNG of the fewest bits
+    opaque.picture = with_alpha(opaque.picture);
+  }
+  ASSERT_EQ(opaque.picture.bands, 4);
+  for (size_t i = 3; i < opaque.picture.samples.size(); i += 4) {
+    ASSERT_EQ(opaque.picture.samples[i], 255) << row.step;
+  }
+  Seen without = see_row(row, png_of(plain));
+  ASSERT_EQ(without.picture.bands, 3);
+  without.picture = with_alpha(without.picture);
+  expect_alike(row, opaque, without, 2, 0.6, "opaque");
+  // A JPEG shows the background.
+  const StepAnswer jpeg =
+      run_row(row, png_of(hidden_green(8, 4)), {{"format", "jpeg"}, {"background", "#0000ff"}});
+  ASSERT_TRUE(jpeg.ok()) << jpeg.message << jpeg.misuse;
+  const Picture laid = decode_jpeg(jpeg.outputs[0], kRgbSpace);
+  const Picture clear = see_row(row, png_of(hidden_green(8, 4))).picture;
+  for (uint32_t y = 0; y < clear.height; ++y) {
+    for (uint32_t x = 0; x < clear.width; ++x) {
+      const bool inside = x % 8 == 4 && y % 8 == 4;  // of blocks: away from edges is enough
+      if (!inside || clear.at(x, y, 3) != 0) continue;
+      EXPECT_GE(laid.at(x, y, 2), laid.at(x, y, 0)) << row.step << " at " << x << "," << y;
+    }
+  }
+}
+
+void prove_alpha_plays_no_part_hidden(const TableRow& row) {
+  Picture hidden = hidden_green(8, 4), black = hidden;
+  for (size_t i = 0; i < black.samples.size(); i += 4) {
+    if (black.samples[i + 3] == 0) black.samples[i + 1] = 0;
+  }
+  const Seen seen = see_row(row, png_of(hidden)), other = see_row(row, png_of(black));
+  EXPECT_EQ(seen.answer.results.at("thumbhash"), other.answer.results.at("thumbhash"));
+  EXPECT_EQ(seen.answer.results.at("colour"), "#ff0000");
+  const Seen opaque = see_row(row, png_of(without_alpha(hidden)));
+  EXPECT_NE(seen.answer.results.at("thumbhash"), opaque.answer.results.at("thumbhash"));
+}
+
+void prove_alpha_over_white(const TableRow& row) {
+  const Picture picture = hidden_green(8, 4);
+  const Picture flat = make_picture(48, 40, 3, 8, [&](int x, int y, int band) {
+    const auto at = [&](int b) {
+      return int{picture.at(static_cast<uint32_t>(x), static_cast<uint32_t>(y), b)};
+    };
+    return (at(band) * at(3) + 255 * (255 - at(3)) + 127) / 255;
+  });
+  expect_alike(row, see_row(row, png_of(picture)), see_row(row, png_of(flat)), 0, 0, "over white");
+}
+
+TEST_P(Table, Alpha) {
+  const Picture picture = hidden_green(8, 4);
+  if (row().paints()) return prove_alpha_of_painter(row());
+  if (cell(kAlpha, "used")) return prove_alpha_plays_no_part_hidden(row());
+  if (cell(kAlpha, "over white")) return prove_alpha_over_white(row());
+  for (const Picture& one : {picture, hidden_green(8, 2)}) {
+    for (const Coded& coded : lossless_files(one.bands == 2 ? with_alpha(as_rgb(one)) : one)) {
+      const StepAnswer answer = run_row(row(), coded.file);
+      ASSERT_TRUE(answer.ok()) << coded.name << answer.message << answer.misuse;
+      StepAnswer before = answer, after = answer;
+      before.outputs[0] = coded.file.bytes;
+      before.media_type = after.media_type = upload(answer.outputs[0]).results["media_type"];
+      const Picture in = decoded(before);
+      Picture out = decoded(after);
+      if (row().step == "optimize" && out.bands % 2 == 1) out = with_alpha(out);  // of opaque ones
+      ASSERT_TRUE(out.bands == 2 || out.bands == 4) << coded.name;
+      for (uint32_t y = 0; y < in.height; ++y) {
+        for (uint32_t x = 0; x < in.width; ++x) {
+          ASSERT_EQ(out.at(x, y, out.bands - 1), in.at(x, y, in.bands - 1)) << coded.name;
+        }
+      }
+      if (cell(kAlpha, "untouched")) {
+        EXPECT_EQ(worst_difference(in, out), 0) << coded.name;
+      } else if (!cell(kAlpha, "kept")) {
+        no_proof_of(kAlpha);
+      }
+    }
+  }
+}
+
+// ---- depth
+
+TEST_P(Table, Depth) {
+  const Picture narrow = scene(48, 40), wide = deepened(narrow);
+  const Picture fine = scene(48, 40, 3, 16);  // with levels between those of 8 bits
+  const std::string tiff = encode_tiff({fine});
+  const Seen of_narrow = see_row(row(), png_of(narrow)), of_wide = see_row(row(), png_of(wide));
+  if (cell(kDepth, "8 bits")) {
+    expect_alike(row(), of_wide, of_narrow, 0, 0, "as 16 bits");
+    expect_alike(row(), see_row(row(), {tiff, 48, 40}), see_row(row(), png_of(fine)), 0, 0, "tiff");
+    return;
+  }
+  for (const Carrier& file : {png_of(fine), Carrier{tiff, 48, 40}}) {
+    const StepAnswer answer =
+        run_row(row(), file, row().paints() ? ParamTexts{{"format", "same"}} : ParamTexts{});
+    ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
+    StepAnswer typed = answer;
+    typed.media_type = upload(answer.outputs[0]).results["media_type"];
+    const Picture got = decoded(typed);
+    EXPECT_EQ(got.bits, 16);
+    size_t between = 0;
+    for (const uint16_t sample : got.samples) between += sample % 257 != 0;
+    EXPECT_GT(between, got.samples.size() / 2) << "its low byte says nothing";
+    if (cell(kDepth, "untouched")) {
+      EXPECT_EQ(worst_difference(got, fine), 0);
+    }
+  }
+  if (cell(kDepth, "untouched")) return;
+  if (!cell(kDepth, "kept")) return no_proof_of(kDepth);
+  if (!row().paints()) return;
+  Seen deep = of_narrow;
+  deep.picture = deepened(of_narrow.picture);
+  expect_alike(row(), of_wide, deep, 3 * 257, 257, "as 16 bits");
+  const StepAnswer jpeg = run_row(row(), png_of(wide), {{"format", "jpeg"}});
+  const StepAnswer narrow_jpeg = run_row(row(), png_of(narrow), {{"format", "jpeg"}});
+  EXPECT_LE(mean_difference(rgb_of(jpeg), rgb_of(narrow_jpeg)), 2);
+}
+
+// ---- 1, 2, 4 bits and palettes
+
+struct FewBits {
+  std::string name;
+  Carrier file;
+  Picture meant;  // the same in 8 bits
+};
+
+std::vector<FewBits> few_bits_files() {
+  std::vector<FewBits> files;
+  for (const int bits : {1, 2, 4}) {
+    const int step = 255 / ((1 << bits) - 1);
+    const Picture gray = make_picture(
+        48, 40, 1, 8, [&](int x, int y, int) { return (x * 5 + y * 3) % (1 << bits) * step; });
+    PngStyle style;
+    style.stored_bits = bits;
+    files.push_back({fmt::format("gray, {} bits", bits), png_of(gray, style), gray});
+    const Picture colours = make_picture(48, 40, 3, 8, [&](int x, int y, int band) {
+      return (x / 7 + y / 5) % (1 << bits) * 16 + band * 5;
+    });
+    style.palette = true;
+    files.push_back({fmt::format("palette, {} bits", bits), png_of(colours, style), colours});
+  }
+  const Picture many = make_picture(
+      48, 40, 3, 8, [](int x, int y, int band) { return (x + y) % 80 * 3 + band * 4; });
+  PngStyle palette;
+  palette.palette = true;
+  files.push_back({"palette, 8 bits", png_of(many, palette), many});
+  palette.first_transparent = true;
+  Picture clear = with_alpha(many);
+  for (size_t i = 0; i < clear.samples.size(); i += 4) {
+    const bool first = clear.samples[i] == many.samples[0];
+    if (first) clear.samples[i + 3] = 0;
+  }
+  files.push_back({"palette with a transparent colour", png_of(many, palette), clear});
+  const Picture ink =
+      make_picture(48, 40, 1, 1, [](int x, int y, int) { return (x + y) % 3 == 0; });
+  Picture ink8 = ink;
+  ink8.bits = 8;
+  for (uint16_t& sample : ink8.samples) sample = static_cast<uint16_t>(sample * 255);
+  files.push_back({"tiff, 1 bit", {encode_tiff({ink}), 48, 40}, ink8});
+  return files;
+}
+
+TEST_P(Table, FewBits) {
+  for (const FewBits& one : few_bits_files()) {
+    if (cell(kFewBits, "8 bits") || row().step == "dither") {
+      expect_alike(row(), see_row(row(), one.file), see_row(row(), png_of(one.meant)), 0, 0,
+                   one.name);
+      if (row().paints() && row().step != "dither") {
+        EXPECT_EQ(see_row(row(), one.file).answer.outputs[0][24], 8) << one.name;
+      }
+      if (row().step != "dither") continue;
+    }
+    const StepAnswer answer = run_row(row(), one.file);
+    ASSERT_TRUE(answer.ok()) << one.name << answer.message << answer.misuse;
+    const bool png = one.file.bytes[0] == '\x89';
+    const int before = one.file.bytes[24], after = answer.outputs[0][24];
+    if (cell(kFewBits, "untouched")) {
+      EXPECT_EQ(worst_difference(rgb_of(answer), png ? as_rgb(one.meant) : rgb_of(answer)), 0);
+      EXPECT_EQ(png ? after : before, before) << one.name;
+    } else if (cell(kFewBits, "kept")) {
+      // Palettes become gray: as many bits as levels need.
+      EXPECT_TRUE(!png || one.name.find("palette") == 0 || after == before) << one.name;
+    } else if (cell(kFewBits, "fewest")) {
+      if (png && row().step == "optimize") {
+        EXPECT_LE(after, before) << one.name;
+        EXPECT_EQ(worst_difference(rgb_of(answer), as_rgb(one.meant)), 0) << one.name;
+      } else if (png && one.name.find("gray") == 0) {
+        EXPECT_LE(after, 2) << one.name << ": four levels";
+      }
+    } else {
+      no_proof_of(kFewBits);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace millrace::testing
