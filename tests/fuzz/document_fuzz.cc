@@ -31,8 +31,9 @@ void mend(std::string* bytes) {
 
 void check_job(const StoredJob& job) {
   RecordEncoder encoder;
-  const BsonDoc document =
-      job.tombstone ? tombstone_document(job.record, &encoder) : job_document(job.record, &encoder);
+  const BsonDoc document = job.tombstone
+                               ? tombstone_document(job.record, job.record.expire_at, &encoder)
+                               : job_document(job.record, &encoder);
   const auto again = read_job(document.get());
   CHECK(again.ok() && again->tombstone == job.tombstone);
   CHECK(again->record.id() == job.record.id() && again->record.rev == job.record.rev);
