@@ -16,6 +16,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/signals.h"
 #include "engine/base/time.h"
+#include "engine/worker/system_calls.h"
 
 namespace millrace {
 namespace {
@@ -23,7 +24,8 @@ namespace {
 constexpr int kControl = 3;
 constexpr size_t kListedCrashesMax = 64;
 
-// Nothing of the server's environment, which may hold secrets, but where certificates are.
+// Nothing of the server's environment, which may hold secrets, but where certificates are; and what
+// sanitizers are told, in a program that has one.
 std::vector<std::string> environment() {
   std::vector<std::string> variables = {
       "VIPS_NOVECTOR=1",            // liborc would write code, which the sandbox forbids
@@ -34,7 +36,11 @@ std::vector<std::string> environment() {
       "MALLOC_ARENA_MAX=1",
       "LC_ALL=C.UTF-8",
   };
-  for (const char* name : {"SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+  std::vector<const char*> passed = {"SSL_CERT_FILE", "SSL_CERT_DIR"};
+  if (kSanitized) {
+    passed.insert(passed.end(), {"ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"});
+  }
+  for (const char* name : passed) {
     if (const char* value = getenv(name)) variables.push_back(fmt::format("{}={}", name, value));
   }
   return variables;

@@ -11,11 +11,12 @@ inline constexpr mr_port kOutputPorts[] = {
               "Of the result; same: as the input. What a format cannot hold is changed as "
               "steps/README.md says.",
               "same"),
-    make_port("quality", "int?", "Of JPEG (82 when absent), lossy WebP (80) and AVIF (50).", nullptr, 1, 100),
+    make_port("quality", "int?", "Of JPEG (82 when absent), lossy WebP (80) and AVIF (50).",
+              nullptr, 1, 100),
     make_port("lossless", "bool?", "Of WebP; absent: lossless when the input is a lossless WebP."),
     make_port("progressive", "bool", "Progressive JPEG, interlaced PNG.", "false"),
-    make_port("effort", "int?", "How hard WebP, PNG, GIF and AVIF are squeezed; more is slower.", nullptr,
-              0, 9),
+    make_port("effort", "int?", "How hard WebP, PNG, GIF and AVIF are squeezed; more is slower.",
+              nullptr, 0, 9),
     make_port("background", "string?",
               "#rgb or #rrggbb: what shows through where the result cannot be transparent; absent: "
               "white."),
