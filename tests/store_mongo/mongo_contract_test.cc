@@ -1,4 +1,5 @@
 // Goal: the store on MongoDB keeps the contracts of Store and of SharedStore.
+#include "tests/contract/shared_marks_suite.h"
 #include "tests/contract/shared_store_suite.h"
 #include "tests/contract/store_suite.h"
 #include "tests/store_mongo/mongo_fixture.h"
@@ -25,8 +26,8 @@ Shared& shared() {
 
 std::unique_ptr<MongoStore> open(const std::string& uri) {
   MongoOptions options = mongo_options(uri);
-  options.count_every_ms = 0;  // the documents go between two tests
-  options.trace_ms = 0;        // whose jobs end in 1970
+  options.count_every_ms = 0;              // the documents go between two tests
+  options.trace_ms = -10'000'000'000'000;  // whose jobs expire long before they end
   auto store = open_mongo_store(options);
   EXPECT_TRUE(store.ok()) << store.status().message();
   return store.ok() ? *std::move(store) : nullptr;

@@ -153,6 +153,17 @@ __attribute__((destructor)) static void at_exit(void) {
   if (crashes_at_exit) abort();
 }
 
+static void exit_badly(int code) {
+  crashes_at_exit = 1;
+  exit(code);
+}
+
+static int32_t fork_child(const mr_call* call) {
+  const pid_t pid = fork();
+  if (pid == 0) _exit(0);
+  return say(call, pid > 0 ? "forked" : "refused");
+}
+
 static int32_t run(const mr_call* call) {
   const char* path = call->params[3].kind == MR_VALUE_STRING ? call->params[3].s : "/etc/passwd";
   const char* how = call->params[0].kind == MR_VALUE_STRING ? call->params[0].s : "ok";
@@ -165,10 +176,7 @@ static int32_t run(const mr_call* call) {
   if (strcmp(how, "abort") == 0) abort();
   if (strcmp(how, "exit") == 0) exit((int)n);
   if (strcmp(how, "_exit") == 0) _exit((int)n);
-  if (strcmp(how, "exit_badly") == 0) {
-    crashes_at_exit = 1;
-    exit((int)n);
-  }
+  if (strcmp(how, "exit_badly") == 0) exit_badly((int)n);
   if (strcmp(how, "hang") == 0) {
     for (;;) sleep(1000);
   }
@@ -212,11 +220,7 @@ static int32_t run(const mr_call* call) {
   if (strcmp(how, "socket") == 0) return open_socket(call, n);
   if (strcmp(how, "exec") == 0) return run_program(call);
   if (strcmp(how, "raise") == 0) return raise((int)n), MR_OK;
-  if (strcmp(how, "fork") == 0) {
-    const pid_t pid = fork();
-    if (pid == 0) _exit(0);
-    return say(call, pid > 0 ? "forked" : "refused");
-  }
+  if (strcmp(how, "fork") == 0) return fork_child(call);
   if (strcmp(how, "environment") == 0) {
     const char* value = getenv("MILLRACE_TEST_SECRET");
     if (value == NULL) value = "";
