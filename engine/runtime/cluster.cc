@@ -142,9 +142,9 @@ void LocalRuntime::look_at_nodes_now() {
 
 void LocalRuntime::on_look(const ClusterLook& look) {
   Peers& peers = cluster_.peers;
-  // A store that was away silences everybody: when it is back, each must have time to renew.
+  // A store that is away silences everybody: when it is back, each must have time to renew.
   const bool held = cluster_.keeper->held_until_us() > look.ended_us;
-  if (!look.status.ok() || !held) peers.forget_silence();
+  if (!look.status.ok() || !held) peers.note_doubt();
   if (!look.status.ok()) {
     log_event(LogLevel::kWarning, "node.look_failed", {{"error", look.status.message()}});
     return;

@@ -47,9 +47,10 @@ class Peers {
     lease_ms_ = lease_ms;
   }
   void note(const ClusterLook& look);
-  // Instead of, or before it, when this node could not see or could not renew its own lease: then
-  // it was perhaps the store that was away, and nobody's silence until now counts.
-  void forget_silence() { seen_.clear(); }
+  // A look failed, or this node's own lease is over: perhaps the store was away. With the next
+  // look, silence until then counts for half a lease at most: whoever lives has the other half to
+  // renew.
+  void note_doubt() { doubt_ = true; }
 
   // After note(). Nodes to be given up; not those that have departed.
   const std::vector<SilentNode>& silent() const { return silent_; }
@@ -72,6 +73,7 @@ class Peers {
   NodeId self_;
   DurationMs lease_ms_ = 0;
   std::map<NodeId, Seen> seen_;
+  bool doubt_ = false;
   std::vector<SilentNode> silent_;
   std::vector<NodeId> gone_, forgettable_;
   bool any_claimable_ = false;

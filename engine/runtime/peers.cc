@@ -26,8 +26,10 @@ void Peers::note(const ClusterLook& look) {
     const auto known = seen_.find(lease.node);
     Seen now{lease.counter, look.ended_us};
     if (known != seen_.end() && known->second.counter == lease.counter) now = known->second;
-    seen.emplace(lease.node, now);
-    if (look.began_us - now.at_us > std::max(lease_ms_, lease.lease_ms) * 1000) {
+    const int64_t patience_us = std::max(lease_ms_, lease.lease_ms) * 1000;
+    if (doubt_) now.at_us = std::max(now.at_us, look.began_us - patience_us / 2);
+    seen[lease.node] = now;
+    if (look.began_us - now.at_us > patience_us) {
       silent_.push_back({lease.node, lease.counter});
       continue;
     }
@@ -36,6 +38,7 @@ void Peers::note(const ClusterLook& look) {
     if (lease.waiting_steps == 0) idle_slots_ += lease.free_slots;
   }
   seen_ = std::move(seen);
+  doubt_ = false;
   any_claimable_ = false;
   for (const NodeId& owner : look.owners) {
     if (owner == self_ || seen_.contains(owner)) continue;

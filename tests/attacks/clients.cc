@@ -17,8 +17,12 @@ constexpr int kUnavailable = 503;
 
 }  // namespace
 
-Clients::Clients(Ports ports, std::vector<std::string> photos, const Receiver* receiver)
-    : ports_(std::move(ports)), photos_(std::move(photos)), receiver_(receiver) {}
+Clients::Clients(Ports ports, std::vector<std::string> photos, const Receiver* receiver,
+                 std::string callback)
+    : ports_(std::move(ports)),
+      photos_(std::move(photos)),
+      receiver_(receiver),
+      callback_(std::move(callback)) {}
 
 void Clients::start(int threads, uint32_t seed) {
   stopping_ = false;
@@ -36,7 +40,7 @@ void Clients::stop() {
 
 bool Clients::submit(uint16_t port, Work* work, const std::string& callback,
                      int patience_ms) const {
-  const std::string url = callback.empty() ? receiver_->url() : callback;
+  const std::string url = callback.empty() ? callback_ : callback;
   const std::string key = "Idempotency-Key: " + work->key + "\r\n";
   const bool picture = work->photo >= 0;
   const Reply reply =

@@ -28,7 +28,9 @@ struct Work {
 class Clients {
  public:
   using Ports = std::function<std::vector<uint16_t>()>;  // of the servers that run. [any]
-  Clients(Ports ports, std::vector<std::string> photos, const Receiver* receiver);
+  // `callback`: a URL of the receiver.
+  Clients(Ports ports, std::vector<std::string> photos, const Receiver* receiver,
+          std::string callback);
   ~Clients() { stop(); }
   Clients(const Clients&) = delete;
   Clients& operator=(const Clients&) = delete;
@@ -54,6 +56,7 @@ class Clients {
   const Ports ports_;
   const std::vector<std::string> photos_;
   const Receiver* const receiver_;
+  const std::string callback_;
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> count_{0};
   std::vector<std::thread> threads_;

@@ -90,11 +90,11 @@ Fleet::Fleet(const FleetSettings& settings)
       objects_(S3Server::shared(S3Kind::kVersity).make_bucket("objects")),
       blobs_(S3Server::shared(S3Kind::kVersity).make_bucket("blobs")),
       lease_ms_(settings.lease_ms),
-      clients_([this] { return ports(); }, photos(), &receiver_) {
+      clients_([this] { return ports(); }, photos(), &receiver_, receiver_.url() + "/" + name_) {
   if (!database().running()) {
     EXPECT_TRUE(database().start()) << database().why();
   }
-  hook_ = "http://" + network().open_way(name_ + "_hook", receiver_.port()) + "/hook";
+  hook_ = "http://" + network().open_way(name_ + "_hook", receiver_.port()) + "/hook/" + name_;
   network().refuse(name_ + "_hook");
   for (int i = 0; i < settings.replicas; i++) make_node(settings, i);
   for (int i = 0; i < settings.replicas; i++) start(i);
@@ -156,6 +156,10 @@ void Fleet::give_clock(Node* node) const {
   node->clock_ns = static_cast<int64_t*>(map);
   node->settings.environment.emplace_back("LD_PRELOAD=" MILLRACE_CLOCK_SHIM);
   node->settings.environment.push_back("CLOCK_SHIM=" + file);
+}
+
+bool Fleet::is_ours(const std::string& head) const {
+  return head.find("/hook/" + name_ + " ") != std::string::npos;
 }
 
 // ---- replicas

@@ -105,9 +105,12 @@ class Fleet {
   void compare_list();
   void compare_effects();
 
+  bool is_ours(const std::string& head) const;
+
   const std::string directory_, name_, objects_, blobs_;
   const int lease_ms_;
-  Receiver receiver_;
+  // The port may have been another receiver's a moment ago, of whom others still know.
+  Receiver receiver_{[this](const std::string& head, const std::string&) { return is_ours(head); }};
   std::string hook_;  // where held notifications are sent; refused until release()
   std::vector<std::unique_ptr<Node>> nodes_;
   Clients clients_;

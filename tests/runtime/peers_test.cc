@@ -64,14 +64,28 @@ TEST_F(PeersTest, TheTimeOfALookIsNotCounted) {
   EXPECT_TRUE(peers_.silent().empty());
 }
 
-// While the store was away nobody could renew, and the first to look again gives nobody up for it.
-TEST_F(PeersTest, SilenceWhileThisNodeWasInDoubtIsNotCounted) {
+// While the store is away nobody can renew, and the first to look again gives nobody up for it.
+TEST_F(PeersTest, SilenceWhileThisNodeWasInDoubtCountsForHalfALease) {
   look(0, 0, {lease(2, 5)});
-  peers_.forget_silence();  // a look failed, or the own lease was over
+  peers_.note_doubt();  // a look failed, or the own lease was over
   look(20'000, 20'000, {lease(2, 5)}, {node(2)});
   EXPECT_TRUE(peers_.silent().empty());
   EXPECT_FALSE(peers_.any_claimable());
-  look(30'001, 30'001, {lease(2, 5)});
+  look(25'000, 25'000, {lease(2, 5)});
+  EXPECT_TRUE(peers_.silent().empty());
+  look(25'001, 25'001, {lease(2, 5)});
+  EXPECT_EQ(peers_.silent().size(), 1u);
+}
+
+// Nodes that doubt now and then, on a machine that is too busy, still give the dead up.
+TEST_F(PeersTest, DoubtAddsNoSilenceAndDoesNotForgetIt) {
+  look(0, 0, {lease(2, 5)});
+  for (int64_t at = 6'000; at <= 18'000; at += 6'000) {
+    peers_.note_doubt();
+    look(at, at, {lease(2, 5)});
+    EXPECT_TRUE(peers_.silent().empty());
+  }
+  look(23'001, 23'001, {lease(2, 5)});
   EXPECT_EQ(peers_.silent().size(), 1u);
 }
 
