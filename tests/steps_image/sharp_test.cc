@@ -88,8 +88,7 @@ std::string pixel_digest(const Picture& rgba) {
   return sha256(std::string(rgba.samples.begin(), rgba.samples.end())).hex();
 }
 
-// How near the small pictures must be, in dB; docs/sharp.md says what keeps them apart. sharp has
-// its decoders shrink JPEG and WebP by other factors than we do.
+// How near the small pictures must be, in dB; docs/sharp.md says what keeps them apart.
 double nearness_of(const Reference& one) {
   const std::string& name = one.name;
   if (name.ends_with(".webp")) return 30;
@@ -97,7 +96,7 @@ double nearness_of(const Reference& one) {
     if (one.small.samples[i] != 255) return 32;
   }
   const bool jpeg = name.ends_with(".jpg") || name.ends_with(".jpeg");
-  return jpeg ? 34 : 50;
+  return jpeg ? 34 : 36;
 }
 
 void compare_small(const Reference& one, bool print) {
