@@ -43,7 +43,7 @@ struct MongoOptions {
   DurationMs majority_ms = 8'000;  // for the majority to acknowledge; below answer_ms
   // How old a count of unfinished jobs may be; 0: each call counts.
   DurationMs count_every_ms = 1'000;
-  // For so long after its end something is left of a job, however it goes.
+  // For so long after its end something is left of a job, however it goes; 0: nothing is.
   DurationMs trace_ms = kTraceMs;
   // Called after give_up() with what to log. Must not return: the default prints it and ends the
   // process with exit code 5. Tests throw.
