@@ -42,7 +42,7 @@ struct MongoOptions {
   DurationMs majority_ms = 8'000;  // for the majority to acknowledge; below answer_ms
   // How old a count of unfinished jobs may be; 0: each call counts.
   DurationMs count_every_ms = 1'000;
-  // For so long after its end something is left of a job, however it goes.
+  // For so long after its end something is left of a job, however it goes; 0: nothing is.
   DurationMs trace_ms = kTraceMs;
   // True: nothing is made; E120 when there is no store in the database.
   bool must_exist = false;

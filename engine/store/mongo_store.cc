@@ -185,7 +185,7 @@ Status MongoStore::put_definitions(const std::vector<Definition>& definitions) {
 // The first image of a job may be on its way for as long as nobody knows what became of it, but
 // nothing sends it any more once the job has ended. So a trace is left of what ended lately.
 TimeMs MongoStore::traced_until(TimeMs finished_at) const {
-  return finished_at + options_.trace_ms;
+  return options_.trace_ms > 0 ? finished_at + options_.trace_ms : 0;
 }
 
 Result<int> MongoStore::sweep(TimeMs now, int max, std::vector<Digest>* orphans) {
