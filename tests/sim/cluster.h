@@ -226,6 +226,7 @@ class Cluster {
   std::vector<Client> clients_;
   std::map<std::string, int> variants_;  // salt -> variant of the submission that used it
   std::map<VerbId, JobId> promised_;     // verbs that were answered with 202
+  std::set<JobId> refused_;              // by a store without room, one copy of their record
   uint64_t made_ids_ = 0;
   uint32_t boots_ = 0;
   WaiterId waiters_ = 0;

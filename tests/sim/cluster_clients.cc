@@ -204,7 +204,8 @@ void Cluster::answer_submit(const Answer& answer, size_t index) {
     }
     case Kind::kRefused: {
       const auto stored = store_.read(client.job);
-      if (stored != nullptr && stored->salt == client.salt)
+      const bool for_space = refused_.contains(job_id(client.job, client.salt));
+      if (stored != nullptr && stored->salt == client.salt && !for_space)
         violated("a refused submission was kept");
       client.given_up = client.key.empty() || random_.chance(30);
       return;

@@ -182,7 +182,11 @@ std::optional<std::vector<WriteResult>> Cluster::commit(const std::vector<Write>
   const bool whole = !faults_ || random_.chance(90);
   for (const size_t i : order) {
     if (!whole && random_.chance(50)) continue;
-    results[i] = store_.commit(batch[i], by, random_.chance(50));
+    // A copy of the same message may find room.
+    const bool full = faults_ && batch[i].expected_rev == 0 && random_.chance(2) &&
+                      store_.read(batch[i].record->key) == nullptr;
+    results[i] = full ? WriteResult::kNoSpace : store_.commit(batch[i], by, random_.chance(50));
+    if (full) refused_.insert(batch[i].record->id());
     const JobRecord& record = *batch[i].record;
     note([&] {
       return fmt::format("store: {} rev {} image {} owner {} by {}: {}", key_text(record.key),
