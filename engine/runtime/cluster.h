@@ -49,7 +49,8 @@ class Peers {
   void note(const ClusterLook& look);
   // A look failed, or this node's own lease is over: perhaps the store was away. With the next
   // look, silence until then counts for half a lease at most: whoever lives has the other half to
-  // renew.
+  // renew. The same goes without a word for who has not looked for half a lease: its look may have
+  // waited until the store was back.
   void note_doubt() { doubt_ = true; }
 
   // After note(). Nodes to be given up; not those that have departed.
@@ -74,6 +75,7 @@ class Peers {
   DurationMs lease_ms_ = 0;
   std::map<NodeId, Seen> seen_;
   bool doubt_ = false;
+  int64_t looked_us_ = 0;  // the end of the look before; 0: none
   std::vector<SilentNode> silent_;
   std::vector<NodeId> gone_, forgettable_;
   bool any_claimable_ = false;

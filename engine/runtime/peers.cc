@@ -15,6 +15,8 @@ void Peers::note(const ClusterLook& look) {
   const auto owns = [&look](const NodeId& node) {
     return std::find(look.owners.begin(), look.owners.end(), node) != look.owners.end();
   };
+  if (looked_us_ != 0 && look.began_us - looked_us_ > lease_ms_ * 1000 / 2) doubt_ = true;
+  looked_us_ = look.ended_us;
   std::map<NodeId, Seen> seen;
   for (const NodeLease& lease : look.leases) {
     if (lease.node == self_) continue;
