@@ -12,7 +12,6 @@ namespace {
 constexpr uint64_t kOpenMax = 60;
 constexpr uint64_t kEffectsOfTwo = 5;  // notifications of a picture and a chain
 constexpr int kPauseMs = 10;           // before the next server is asked
-constexpr int kPatienceMs = 2'000;     // before it is
 constexpr int kUnavailable = 503;
 
 }  // namespace
@@ -24,11 +23,12 @@ Clients::Clients(Ports ports, std::vector<std::string> photos, const Receiver* r
       receiver_(receiver),
       callback_(std::move(callback)) {}
 
-void Clients::start(int threads, uint32_t seed) {
+void Clients::start(int threads, uint32_t seed, int patience_ms) {
   stopping_ = false;
   for (int i = 0; i < threads; i++) {
-    threads_.emplace_back(
-        [this, seed = seed + static_cast<uint32_t>(i)] { submit_until_stopped(seed); });
+    threads_.emplace_back([this, seed = seed + static_cast<uint32_t>(i), patience_ms] {
+      submit_until_stopped(seed, patience_ms);
+    });
   }
 }
 
@@ -73,7 +73,7 @@ Work Clients::next_work(std::mt19937* random) {
   return work;
 }
 
-void Clients::submit_until_stopped(uint32_t seed) {
+void Clients::submit_until_stopped(uint32_t seed, int patience_ms) {
   std::mt19937 random(seed);
   while (!stopping_) {
     const std::vector<uint16_t> ports = ports_();
@@ -84,7 +84,7 @@ void Clients::submit_until_stopped(uint32_t seed) {
       continue;
     }
     Work work = next_work(&random);
-    const bool acknowledged = submit(ports[random() % ports.size()], &work, "", kPatienceMs);
+    const bool acknowledged = submit(ports[random() % ports.size()], &work, "", patience_ms);
     {
       const std::lock_guard lock(mutex_);
       (acknowledged ? acknowledged_ : unacknowledged_).push_back(work);

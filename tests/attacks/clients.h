@@ -35,7 +35,8 @@ class Clients {
   Clients(const Clients&) = delete;
   Clients& operator=(const Clients&) = delete;
 
-  void start(int threads, uint32_t seed);
+  // `patience_ms`: until a client asks another server for the same.
+  void start(int threads, uint32_t seed, int patience_ms);
   // Returns when every request under way has been answered, or its connection is gone.
   void stop();
 
@@ -50,7 +51,7 @@ class Clients {
   std::vector<Work>& open() { return unacknowledged_; }
 
  private:
-  void submit_until_stopped(uint32_t seed);
+  void submit_until_stopped(uint32_t seed, int patience_ms);
   Work next_work(std::mt19937* random);
 
   const Ports ports_;

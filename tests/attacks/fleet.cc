@@ -241,8 +241,8 @@ void Fleet::tend() {
 
 // ---- load
 
-void Fleet::start_load() {
-  clients_.start(kClientThreads, std::random_device()());
+void Fleet::start_load(int patience_ms) {
+  clients_.start(kClientThreads, std::random_device()(), patience_ms);
 }
 
 void Fleet::await_progress(uint64_t jobs) {

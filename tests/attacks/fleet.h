@@ -71,7 +71,8 @@ class Fleet {
 
   // ---- load
   Clients& clients() { return clients_; }
-  void start_load();
+  // Clients ask another server when one has not answered for so long.
+  void start_load(int patience_ms = 2'000);
   // Waits until the clients have had so many more acknowledgements; tends meanwhile.
   void await_progress(uint64_t jobs);
   // A picture taken in by this replica whose notification finds nobody until release().

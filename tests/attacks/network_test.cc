@@ -10,10 +10,11 @@ namespace {
 
 using Network = FleetTest;
 
-// A renewal takes more than half of the time between two.
+// A renewal takes more than half of the time between two. A submission takes several round trips,
+// one behind the other, hence the patience.
 TEST_F(Network, ThatTakesHalfASecondToTheDatabaseOnlyCostsTime) {
   Fleet fleet({.lease_ms = 3000});
-  fleet.start_load();
+  fleet.start_load(20'000);
   fleet.await_progress(10);
   for (int i = 0; i < fleet.size(); i++) Fleet::network().delay(fleet.to_database(i), 500);
   fleet.await_progress(24);
