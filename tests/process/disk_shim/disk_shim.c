@@ -37,6 +37,19 @@ static void* real(const char* name) {
   return dlsym(RTLD_NEXT, name);
 }
 
+/* A template of workers may still be loading when its server is dead already and the next one is to
+ * be noted. */
+static int is_template(void) {
+  char arguments[64] = "";
+  const int fd =
+      ((int (*)(const char*, int, ...))real("open"))("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  const ssize_t got = ((ssize_t(*)(int, void*, size_t))real("read"))(fd, arguments, 63);
+  close(fd);
+  const size_t first = strlen(arguments) + 1;
+  return got > (ssize_t)first && strcmp(arguments + first, "worker-template") == 0;
+}
+
 __attribute__((constructor)) static void open_control(void) {
   const char* given = getenv("DISK_SHIM");
   if (given == NULL) return;
@@ -51,7 +64,7 @@ __attribute__((constructor)) static void open_control(void) {
   control = mmap(NULL, DISK_FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (control == MAP_FAILED) abort();
   close(fd);
-  if (control->server == 0) control->server = getpid();
+  if (control->server == 0 && !is_template()) control->server = getpid();
 }
 
 /* ---- points */
