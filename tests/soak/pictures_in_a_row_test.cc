@@ -125,7 +125,7 @@ double rest_bytes(const ServerProcess& server) {
 // The load of all files and all steps, round after round.
 class PictureLoad {
  public:
-  explicit PictureLoad(const ServerProcess& server) : server_(server), files_(pictures()) {
+  explicit PictureLoad(const ServerProcess& server) : files_(pictures()) {
     load_.port = server.port();
     load_.connections = kConnections;
     load_.requests = kRound;
@@ -159,7 +159,6 @@ class PictureLoad {
     return request_;
   }
 
-  const ServerProcess& server_;
   const std::vector<std::string> files_;
   std::string request_;
   Load load_;
