@@ -195,6 +195,15 @@ uint64_t tree_pss_bytes(pid_t root) {
   return kilobytes * 1024;
 }
 
+uint64_t tree_own_bytes(pid_t root) {
+  uint64_t kilobytes = 0;
+  for (const pid_t pid : tree(root)) {
+    const std::string rollup = read_file(fmt::format("/proc/{}/smaps_rollup", pid));
+    kilobytes += field_sum(rollup, "Pss_Anon:") + field_sum(rollup, "Pss_Shmem:");
+  }
+  return kilobytes * 1024;
+}
+
 uint64_t tree_wakeups(pid_t root) {
   uint64_t switches = 0;
   for (const pid_t pid : tree(root)) {

@@ -52,6 +52,8 @@ class ServerProcess {
 double tree_cpu_seconds(pid_t root);
 // Sum of the proportional set sizes of a process and all its descendants, in bytes.
 uint64_t tree_pss_bytes(pid_t root);
+// The same without files: program and libraries count for less the more others use them too.
+uint64_t tree_own_bytes(pid_t root);
 // Context switches into a process and its descendants since they started: their wake-ups.
 uint64_t tree_wakeups(pid_t root);
 // Cache flushes that the machine's disks have completed since boot.
