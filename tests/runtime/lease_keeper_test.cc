@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-constexpr DurationMs kLeaseMs = 30, kHoldsMs = 27;  // less a tenth
+constexpr DurationMs kLeaseMs = 30;
 
 Status unanswered() {
   return Status::unavailable(errors::kStoreFailed, "no answer");
