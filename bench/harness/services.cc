@@ -70,6 +70,8 @@ void kill_and_wait(pid_t* pid) {
   *pid = -1;
 }
 
+}  // namespace
+
 uint16_t free_port() {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
@@ -82,12 +84,9 @@ uint16_t free_port() {
   return bound ? ntohs(address.sin_port) : 0;
 }
 
-// Whether files may carry attributes, where versitygw keeps an object's metadata.
 bool has_attributes(const std::string& directory) {
   return ::setxattr(directory.c_str(), "user.probe", "", 0, 0) == 0;
 }
-
-}  // namespace
 
 bool DatabaseServer::installed() {
   return ::access(kDatabaseProgram, X_OK) == 0;

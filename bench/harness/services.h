@@ -13,6 +13,14 @@
 
 namespace millrace {
 
+// A loopback port that was free a moment ago, for servers that do not say which one they were given
+// for port 0; 0: none.
+uint16_t free_port();
+// Whether files in the directory may carry attributes: versitygw keeps an object's metadata there.
+// Beside the files ("sidecar"), a deletion that meets a put of the same key leaves an object
+// without metadata, which it then neither serves nor lets anybody replace.
+bool has_attributes(const std::string& directory);
+
 class DatabaseServer {
  public:
   // Whether its program is there.

@@ -188,11 +188,7 @@ void MongoStore::note_updates(const Images& images, const bson_t* reply, Images*
   }
 }
 
-// Decides by what is stored now. An image stays unknown, to be sent again, when the stored one is
-// the one that it should have replaced.
-Status MongoStore::compare(const Images& images) {
-  BsonArray ids;
-  for (const Image* image : images) ids.text(image->record().key.text());
+Result<std::map<JobKey, StoredImage>> MongoStore::images_of(const BsonArray& ids) {
   BsonDoc among, filter, options;
   filter.doc("_id", among.array("$in", ids));
   options.doc("projection", image_fields());
@@ -204,6 +200,17 @@ Status MongoStore::compare(const Images& images) {
                                   }
                                   return {};
                                 }));
+  return stored;
+}
+
+// Decides by what is stored now. An image stays unknown, to be sent again, when the stored one is
+// the one that it should have replaced.
+Status MongoStore::compare(const Images& images) {
+  BsonArray ids;
+  for (const Image* image : images) ids.text(image->record().key.text());
+  const auto found_images = images_of(ids);
+  if (!found_images.ok()) return found_images.status();
+  const std::map<JobKey, StoredImage>& stored = *found_images;
   for (Image* image : images) {
     const JobRecord& record = image->record();
     const auto found = stored.find(record.key);

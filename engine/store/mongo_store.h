@@ -37,6 +37,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -50,6 +51,8 @@
 #include "engine/store/transfer.h"
 
 namespace millrace {
+
+struct StoredImage;
 
 constexpr int64_t kMongoFormat = 1;
 
@@ -152,6 +155,8 @@ class MongoStore final : public SharedStore, public StoreTransfer {
   Result<int> update_each(const char* collection, const BsonArray& statements);
   Result<std::optional<ImportMark>> import_mark();
   Status put_import_mark(const ImportMark& mark);
+  // What the documents of these ids say of themselves, as a majority has them.
+  Result<std::map<JobKey, StoredImage>> images_of(const BsonArray& ids);
   // Compares documents that are there with what should have been inserted.
   Status compare_stored(const std::vector<const StoredJob*>& jobs);
   Status delete_ids(const char* collection, const BsonArray& ids, const BsonDoc& also);

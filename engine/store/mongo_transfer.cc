@@ -97,17 +97,9 @@ Status MongoStore::put_stored(const std::vector<StoredJob>& jobs) {
 Status MongoStore::compare_stored(const std::vector<const StoredJob*>& jobs) {
   BsonArray ids;
   for (const StoredJob* job : jobs) ids.text(job->record.key.text());
-  BsonDoc among, filter, options;
-  filter.doc("_id", among.array("$in", ids));
-  options.doc("projection", image_fields());
-  std::map<JobKey, StoredImage> stored;
-  RETURN_IF_ERROR(client_->find("jobs", filter, options, ReadLevel::kMajority,
-                                [&](const bson_t* document) -> Status {
-                                  if (const auto image = read_image(document)) {
-                                    stored.emplace(image->key, *image);
-                                  }
-                                  return {};
-                                }));
+  const auto found_images = images_of(ids);
+  if (!found_images.ok()) return found_images.status();
+  const std::map<JobKey, StoredImage>& stored = *found_images;
   for (const StoredJob* job : jobs) {
     const JobRecord& record = job->record;
     const auto found = stored.find(record.key);

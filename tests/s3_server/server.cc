@@ -1,14 +1,11 @@
 #include "tests/s3_server/server.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <spawn.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +14,7 @@
 #include <vector>
 
 #include "bench/harness/process.h"
+#include "bench/harness/services.h"
 #include "engine/base/signals.h"
 
 extern char** environ;
@@ -26,19 +24,6 @@ namespace {
 
 constexpr char kKey[] = "millrace-test", kSecret[] = "millrace-test-secret";
 constexpr char kCache[] = MILLRACE_SOURCE "/.cache";
-
-// A port that was free a moment ago: neither server says which one it was given for port 0.
-uint16_t free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const bool bound = ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                     ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  ::close(fd);
-  return bound ? ntohs(address.sin_port) : 0;
-}
 
 s3::Answer signed_request(const s3::Location& location, const std::string& method,
                           const std::string& path, const std::string& body) {
@@ -76,13 +61,6 @@ pid_t spawn(std::vector<std::string> arguments, const std::string& log) {
   if (posix_spawn(&pid, pointers[0], &actions, nullptr, pointers.data(), environ) != 0) pid = -1;
   posix_spawn_file_actions_destroy(&actions);
   return pid;
-}
-
-// Whether files may carry attributes. versitygw keeps an object's metadata there; beside the files
-// ("sidecar"), a deletion that meets a put of the same key leaves an object without metadata, which
-// it then neither serves nor lets anybody replace.
-bool has_attributes(const std::string& directory) {
-  return ::setxattr(directory.c_str(), "user.probe", "", 0, 0) == 0;
 }
 
 std::string log_of(const std::string& path) {
