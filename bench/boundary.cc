@@ -18,6 +18,7 @@
 
 #include "bench/result.h"
 #include "bench/scenarios.h"
+#include "cmake/tree.h"
 #include "engine/base/time.h"
 #include "engine/worker/workers.h"
 
@@ -94,7 +95,7 @@ class Flight {
   explicit Flight(const Row& row) : row_(row) {
     WorkerOptions options;
     options.cpu = row.workers;
-    options.steps_directory = MILLRACE_BUILD "/bench/steps";
+    options.steps_directory = in_build("/bench/steps");
     auto started = start_process_workers(options);
     if (!started.ok()) fail(started.status().message());
     workers_ = std::move(started).value();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bench/scenarios.h"
+#include "cmake/tree.h"
 #include "engine/worker/workers.h"
 
 namespace millrace {
@@ -66,7 +67,7 @@ int run(int argc, char** argv) {
   BenchOptions options;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
   options.program = self.parent_path() / "millrace";
-  const std::string source = MILLRACE_SOURCE;
+  const std::string source = in_source("");
   options.pipelines = {source + "/pipelines/grayscale.yaml", source + "/pipelines/noop4.yaml",
                        source + "/pipelines/noop4_effects.yaml",
                        source + "/bench/pipelines/luminance.yaml"};

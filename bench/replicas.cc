@@ -29,6 +29,7 @@
 #include "bench/harness/services.h"
 #include "bench/result.h"
 #include "bench/scenarios.h"
+#include "cmake/tree.h"
 
 namespace millrace {
 namespace {
@@ -59,8 +60,8 @@ struct Cluster {
     for (const std::string& file : options.pipelines) std::filesystem::copy(file, pipelines);
     std::ofstream(pipelines + "/lasting.yaml")
         << "pipeline: lasting\nsteps:\n  work: { use: overstay, timeout: 400ms }\n";
-    std::filesystem::copy(MILLRACE_BUILD "/steps", steps);
-    std::filesystem::copy(MILLRACE_BUILD "/bench/steps/bench.so", steps);
+    std::filesystem::copy(in_build("/steps"), steps);
+    std::filesystem::copy(in_build("/bench/steps/bench.so"), steps);
     for (int i = 0; i < count; i++) {
       ServerSettings settings;
       settings.program = options.program;

@@ -21,6 +21,7 @@
 #include "bench/harness/process.h"
 #include "bench/result.h"
 #include "bench/scenarios.h"
+#include "cmake/tree.h"
 
 namespace millrace {
 namespace {
@@ -118,8 +119,8 @@ ServerSettings settings_of(const BenchOptions& options, const std::string& direc
   }
   const std::string steps = directory + "/steps";
   std::filesystem::create_directory(steps);
-  std::filesystem::copy(MILLRACE_BUILD "/steps/noop.so", steps);
-  std::filesystem::copy(MILLRACE_BUILD "/bench/steps/bench.so", steps);
+  std::filesystem::copy(in_build("/steps/noop.so"), steps);
+  std::filesystem::copy(in_build("/bench/steps/bench.so"), steps);
   // One for each step that hangs, and two that work.
   settings.extra = {"steps=" + steps, "workers.cpu=5"};
   return settings;

@@ -83,13 +83,18 @@ function(millrace_plugin name)
   set_property(GLOBAL APPEND PROPERTY MILLRACE_PLUGINS step_${name})
 endfunction()
 
+# millrace_tree: where this tree and its build are, for what is not installed. The one source that holds these paths: all others
+# compile to the same bytes wherever the tree is, so that ccache knows them.
+add_library(millrace_tree STATIC ${CMAKE_SOURCE_DIR}/cmake/tree.cc)
+target_link_libraries(millrace_tree PRIVATE millrace_flags)
+target_compile_definitions(millrace_tree PRIVATE SOURCE_TREE="${CMAKE_SOURCE_DIR}" BUILD_TREE="${CMAKE_BINARY_DIR}")
+
 # millrace_test_program(NAME libraries…): one GoogleTest program of all *_test.cc in this folder.
 function(millrace_test_program name)
   file(GLOB sources CONFIGURE_DEPENDS *.cc *.c)
   add_executable(${name} ${sources})
-  target_link_libraries(${name} PRIVATE millrace_flags ${ARGN} GTest::gtest GTest::gtest_main)
+  target_link_libraries(${name} PRIVATE millrace_flags millrace_tree ${ARGN} GTest::gtest GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_compile_definitions(${name} PRIVATE MILLRACE_SOURCE="${CMAKE_SOURCE_DIR}" MILLRACE_BUILD="${CMAKE_BINARY_DIR}")
   target_precompile_headers(${name} REUSE_FROM precompiled_test)
 endfunction()
 

@@ -23,6 +23,7 @@
 
 #include "bench/harness/process.h"
 #include "bench/harness/receiver.h"
+#include "cmake/tree.h"
 #include "demo/jpeg_header.h"
 #include "demo/signature.h"
 #include "server/cli/client.h"
@@ -75,7 +76,7 @@ class Demo {
   }
 
   const std::string binaries_;
-  const std::string photo_ = MILLRACE_SOURCE "/demo/photo.jpg";
+  const std::string photo_ = in_source("/demo/photo.jpg");
   const std::string secret_ = make_webhook_secret();
   std::string directory_, result_file_, photo_bytes_, problem_;
   JpegHeader photo_header_;
@@ -107,7 +108,7 @@ bool Demo::start() {
   ServerSettings settings;
   settings.program = binaries_ + "/millrace";
   settings.data = directory_ + "/data";
-  settings.pipelines = MILLRACE_SOURCE "/pipelines";
+  settings.pipelines = in_source("/pipelines");
   settings.extra = {"webhook.allow=127.0.0.0/8",
                     fmt::format("webhook.secret=env:{}", kSecretVariable)};
   settings.environment = {fmt::format("{}={}", kSecretVariable, secret_)};

@@ -18,6 +18,7 @@
 #include "bench/harness/client.h"
 #include "bench/harness/photos.h"
 #include "bench/harness/process.h"
+#include "cmake/tree.h"
 #include "engine/base/signals.h"
 
 namespace millrace {
@@ -25,8 +26,8 @@ namespace {
 
 constexpr double kStartSeconds = 120;
 constexpr int kPortTries = 3;  // another process may take a free port before the server does
-constexpr char kDatabaseProgram[] = MILLRACE_SOURCE "/.cache/secantusdb/bin/secantusd-py";
-constexpr char kBucketProgram[] = MILLRACE_SOURCE "/.cache/bin/versitygw";
+const std::string kDatabaseProgram = in_source("/.cache/secantusdb/bin/secantusd-py");
+const std::string kBucketProgram = in_source("/.cache/bin/versitygw");
 constexpr char kKey[] = "millrace-demo", kSecret[] = "millrace-demo-secret";
 constexpr char kBucket[] = "millrace";
 
@@ -89,7 +90,7 @@ bool has_attributes(const std::string& directory) {
 }
 
 bool DatabaseServer::installed() {
-  return ::access(kDatabaseProgram, X_OK) == 0;
+  return ::access(kDatabaseProgram.c_str(), X_OK) == 0;
 }
 
 DatabaseServer::DatabaseServer(const std::string& directory) {
@@ -121,7 +122,7 @@ std::string DatabaseServer::url(const std::string& name) const {
 }
 
 bool BucketServer::installed() {
-  return ::access(kBucketProgram, X_OK) == 0;
+  return ::access(kBucketProgram.c_str(), X_OK) == 0;
 }
 
 BucketServer::BucketServer(const std::string& directory) : data_(directory + "/data") {

@@ -15,6 +15,8 @@
 #include <set>
 #include <thread>
 
+#include "cmake/tree.h"
+
 namespace millrace {
 namespace {
 
@@ -99,7 +101,7 @@ void ClusterDemo::start_replica(int number) {
   ServerSettings settings;
   settings.program = settings_.program;
   settings.data = fmt::format("{}/replica-{}", directory_, number + 1);
-  settings.pipelines = std::string(MILLRACE_SOURCE) + "/pipelines";
+  settings.pipelines = in_source("/pipelines");
   settings.environment = BucketServer::environment();
   settings.extra = {
       "store=" + database_url_,

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "cmake/tree.h"
 #include "demo/cluster/cluster.h"
 
 namespace millrace {
@@ -61,7 +62,7 @@ int run(int argc, char** argv) {
   }
   if (settings.jobs < 1) return usage();
   if (settings.photos.empty()) {
-    settings.photos.push_back(std::string(MILLRACE_SOURCE) + "/demo/photo.jpg");
+    settings.photos.push_back(in_source("/demo/photo.jpg"));
   }
   for (const std::string& photo : settings.photos) {
     if (::access(photo.c_str(), R_OK) == 0) continue;

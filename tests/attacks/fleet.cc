@@ -12,6 +12,7 @@
 #include <random>
 #include <set>
 
+#include "cmake/tree.h"
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
 #include "tests/s3_server/server.h"
@@ -125,7 +126,7 @@ void Fleet::make_node(const FleetSettings& settings, int i) {
   const std::string directory = fmt::format("{}/{}", directory_, i);
   std::filesystem::create_directories(directory);
   node->settings = settings_in(directory);
-  node->settings.pipelines = std::string(MILLRACE_SOURCE) + "/tests/attacks/pipelines";
+  node->settings.pipelines = in_source("/tests/attacks/pipelines");
   node->settings.environment = {"AWS_ACCESS_KEY_ID=" + test_credentials().access_key_id,
                                 "AWS_SECRET_ACCESS_KEY=" + test_credentials().secret_access_key};
   std::string store =
@@ -154,7 +155,8 @@ void Fleet::give_clock(Node* node) const {
   ASSERT_NE(map, MAP_FAILED);
   ::close(fd);
   node->clock_ns = static_cast<int64_t*>(map);
-  node->settings.environment.emplace_back("LD_PRELOAD=" MILLRACE_CLOCK_SHIM);
+  node->settings.environment.push_back("LD_PRELOAD=" +
+                                       in_build("/tests/process/clock_shim/clock_shim.so"));
   node->settings.environment.push_back("CLOCK_SHIM=" + file);
 }
 

@@ -12,6 +12,7 @@
 #include <random>
 
 #include "bench/harness/process.h"
+#include "cmake/tree.h"
 #include "engine/base/signals.h"
 #include "engine/base/value.h"
 #include "s3/transport.h"
@@ -36,7 +37,7 @@ std::string own_address() {
 }  // namespace
 
 std::string Toxiproxy::program() {
-  return std::string(MILLRACE_SOURCE) + "/.cache/bin/toxiproxy";
+  return in_source("/.cache/bin/toxiproxy");
 }
 
 bool Toxiproxy::installed() {

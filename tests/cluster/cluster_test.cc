@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "bench/harness/process.h"
+#include "cmake/tree.h"
 #include "tests/http/child.h"
 #include "tests/store_mongo/mongo_server.h"
 
@@ -26,7 +27,7 @@ class ClusterProgram : public testing::Test {
     if (!directory_.empty()) remove_tree(directory_);
   }
   static std::vector<std::string> command(int jobs) {
-    return {std::string(MILLRACE_BUILD) + "/millrace-cluster", "--jobs", std::to_string(jobs)};
+    return {in_build("/millrace-cluster"), "--jobs", std::to_string(jobs)};
   }
   // Processes that were told of the directory, by their command line.
   std::string processes() const {

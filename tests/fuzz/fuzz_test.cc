@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "cmake/tree.h"
+
 extern "C" {
 int fuzz_http(const uint8_t* data, size_t size);
 int fuzz_multipart(const uint8_t* data, size_t size);
@@ -54,7 +56,7 @@ const Target kTargets[] = {
 std::vector<std::string> corpus_of(const Target& target) {
   std::vector<std::string> inputs;
   for (const char* folder : target.folders) {
-    for (const auto& entry : fs::directory_iterator(fs::path(MILLRACE_SOURCE) / folder)) {
+    for (const auto& entry : fs::directory_iterator(in_source(std::string("/") + folder))) {
       std::ifstream file(entry.path(), std::ios::binary);
       inputs.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
     }
@@ -94,7 +96,7 @@ TEST_P(Fuzz, CorpusAndItsMutationsAreHarmless) {
   const Target& target = GetParam();
   const std::vector<std::string> inputs = corpus_of(target);
   ASSERT_FALSE(inputs.empty());
-  const std::string last = std::string(MILLRACE_BUILD) + "/fuzz-" + target.name;
+  const std::string last = in_build("/fuzz-") + target.name;
   std::mt19937 dice(20);
   for (const std::string& input : inputs) {
     for (int i = 0; i <= target.mutations; i++) {

@@ -1,5 +1,6 @@
 // Goal: who mistypes on the command line is told what is wrong and what to write instead.
 // Method: the built binary, beside a server of its own where a verb talks to one.
+#include "cmake/tree.h"
 #include "tests/http/program_fixture.h"
 
 namespace millrace::test {
@@ -79,8 +80,8 @@ TEST_F(CommandLine, AForgottenAtIsPointedOut) {
 
 // What a plugin promises is tried in the sandbox that it will have.
 TEST_F(CommandLine, StepsCheckSaysWhatAPluginDoesNotKeep) {
-  const std::string noop = std::string(MILLRACE_BUILD) + "/steps/noop.so";
-  const std::string fault = std::string(MILLRACE_FAULT_STEPS) + "/fault.so";
+  const std::string noop = in_build("/steps/noop.so");
+  const std::string fault = in_build("/tests/fault_steps/fault.so");
   expect_says({"steps", "--check", noop}, 0, "ok     noop: a repetition gives the same");
   expect_says({"steps", "--check", noop}, 0, "ok     noop_keyed: not run: it is keyed");
   expect_says({"steps", "--check", fault, "how=ok"}, 1, "wrong  fault: without a text: data how");
@@ -93,7 +94,7 @@ TEST_F(CommandLine, StepsCheckSaysWhatAPluginDoesNotKeep) {
 // One step for each way to break the contract; and two that keep it.
 TEST_F(CommandLine, StepsCheckTellsEachBreachOfTheContract) {
   std::string said;
-  EXPECT_EQ(code_of({"steps", "--check", MILLRACE_BAD_STEPS}, &said), 1);
+  EXPECT_EQ(code_of({"steps", "--check", in_build("/tests/http/bad_step/bad.so")}, &said), 1);
   for (const char* line :
        {"wrong  changing: a repetition gives something else", "wrong  silent: does not end well",
         "wrong  deaf: does not end when it is asked to", "ok     polite: ends when it is asked to",

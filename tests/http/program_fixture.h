@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cmake/tree.h"
 #include "tests/http/child.h"
 
 namespace millrace::test {
@@ -50,7 +51,7 @@ class Program : public testing::Test {
     return code;
   }
 
-  const std::string binary_ = std::string(MILLRACE_BUILD) + "/millrace";
+  const std::string binary_ = in_build("/millrace");
   std::string directory_;
 };
 

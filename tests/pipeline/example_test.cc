@@ -4,13 +4,14 @@
 #include <fstream>
 #include <sstream>
 
+#include "cmake/tree.h"
 #include "tests/pipeline/fake_catalogue.h"
 
 namespace millrace {
 namespace {
 
 std::string read_source(const std::string& path) {
-  std::ifstream file(std::string(MILLRACE_SOURCE) + "/" + path);
+  std::ifstream file(in_source("/" + path));
   std::stringstream text;
   text << file.rdbuf();
   return text.str();

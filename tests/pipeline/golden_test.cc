@@ -8,13 +8,14 @@
 #include <set>
 #include <sstream>
 
+#include "cmake/tree.h"
 #include "engine/base/errors.h"
 #include "tests/pipeline/fake_catalogue.h"
 
 namespace millrace {
 namespace {
 
-constexpr const char* kCases = MILLRACE_SOURCE "/tests/pipeline/cases";
+const std::string kCases = in_source("/tests/pipeline/cases");
 
 std::vector<std::string> case_names() {
   std::vector<std::string> names;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "cmake/tree.h"
 #include "engine/base/time.h"
 #include "tests/pipeline/fake_catalogue.h"
 
@@ -12,7 +13,7 @@ namespace millrace {
 namespace {
 
 TEST(Speed, ResolvingAStepTakesMicrosecondsAtMost) {
-  std::ifstream file(MILLRACE_SOURCE "/pipelines/grayscale.yaml");
+  std::ifstream file(in_source("/pipelines/grayscale.yaml"));
   std::stringstream text;
   text << file.rdbuf();
   const auto graph = graph_of(text.str());

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "bench/harness/receiver.h"
+#include "cmake/tree.h"
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
 
@@ -259,7 +260,7 @@ class BadPlugin : public testing::Test {
     directory_ = make_directory("bad-plugin");
     steps_ = directory_ + "/steps";
     std::filesystem::create_directory(steps_);
-    const std::string built = std::string(MILLRACE_BUILD) + "/steps";
+    const std::string built = in_build("/steps");
     for (const auto& entry : std::filesystem::directory_iterator(built)) {
       if (entry.path().extension() == ".so") std::filesystem::copy(entry.path(), steps_);
     }

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <set>
 
+#include "cmake/tree.h"
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
 
@@ -36,7 +37,8 @@ class Clock : public testing::Test {
     ASSERT_NE(map, MAP_FAILED);
     ::close(fd);
     offset_ns_ = static_cast<int64_t*>(map);
-    settings_.environment = {"LD_PRELOAD=" MILLRACE_CLOCK_SHIM, "CLOCK_SHIM=" + file};
+    settings_.environment = {"LD_PRELOAD=" + in_build("/tests/process/clock_shim/clock_shim.so"),
+                             "CLOCK_SHIM=" + file};
     settings_.extra.insert(settings_.extra.end(),
                            {"steps=" + all_steps(directory_), "retention=12h", "workers.cpu=2"});
     write_pipeline("retry", "{ how: fail }", "retry: { max: 3, backoff: 1s..1s, jitter: none }");

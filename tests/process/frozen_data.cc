@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "cmake/tree.h"
 #include "tests/http/child.h"
 #include "tests/process/trial.h"
 
@@ -12,8 +13,7 @@ namespace millrace {
 
 FrozenData thaw_data(const std::string& directory, int format) {
   FrozenData frozen;
-  const std::string file =
-      fmt::format("{}/tests/process/frozen/v{}.tar.gz", MILLRACE_SOURCE, format);
+  const std::string file = in_source(fmt::format("/tests/process/frozen/v{}.tar.gz", format));
   EXPECT_TRUE(tar({"-xzf", file, "-C", directory}));
   const auto jobs = parse_json(file_text(directory + "/jobs.json"));
   EXPECT_TRUE(jobs.ok());

@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "bench/harness/receiver.h"
+#include "cmake/tree.h"
 #include "engine/base/digest.h"
 #include "tests/process/hostile_requests.h"
 #include "tests/process/photo.h"
@@ -453,7 +454,7 @@ TEST_F(Hostile, ClientsHarmNobodyElse) {
 TEST_F(Hostile, ConnectionsLeaveDescriptorsForWork) {
   good_->stop();
   const std::string program = directory_ + "/few";
-  std::ofstream(program) << "#!/bin/sh\nulimit -n " << kFewFiles << "\nexec '" << MILLRACE_BUILD
+  std::ofstream(program) << "#!/bin/sh\nulimit -n " << kFewFiles << "\nexec '" << in_build("")
                          << "/millrace' \"$@\"\n";
   std::filesystem::permissions(program, std::filesystem::perms::owner_all);
   ServerSettings settings = settings_in(directory_ + "/few-files");

@@ -11,6 +11,7 @@
 #include <set>
 #include <sstream>
 
+#include "cmake/tree.h"
 #include "engine/base/check.h"
 
 namespace millrace {
@@ -56,7 +57,8 @@ PowerCut::~PowerCut() {
 }
 
 std::vector<std::string> PowerCut::environment() const {
-  return {"LD_PRELOAD=" MILLRACE_DISK_SHIM, "DISK_SHIM=" + shared_path_ + ":" + directory_};
+  return {"LD_PRELOAD=" + in_build("/tests/process/disk_shim/disk_shim.so"),
+          "DISK_SHIM=" + shared_path_ + ":" + directory_};
 }
 
 const char* PowerCut::kind_name(int kind) {

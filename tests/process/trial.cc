@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "cmake/tree.h"
 #include "tests/http/child.h"
 
 namespace millrace {
@@ -19,11 +20,11 @@ constexpr int kPollMs = 5;
 
 ServerSettings settings_in(const std::string& directory) {
   ServerSettings settings;
-  settings.program = std::string(MILLRACE_BUILD) + "/millrace";
+  settings.program = in_build("/millrace");
   settings.data = directory + "/data";
   settings.pipelines = directory + "/pipelines";
   std::filesystem::create_directories(settings.pipelines);
-  const std::string pipeline = std::string(MILLRACE_SOURCE) + "/pipelines/grayscale.yaml";
+  const std::string pipeline = in_source("/pipelines/grayscale.yaml");
   std::filesystem::copy(pipeline, settings.pipelines,
                         std::filesystem::copy_options::overwrite_existing);
   settings.extra = {"webhook.allow=127.0.0.0/8"};
@@ -33,8 +34,7 @@ ServerSettings settings_in(const std::string& directory) {
 std::string all_steps(const std::string& directory) {
   std::string steps = directory + "/steps";
   std::filesystem::create_directories(steps);
-  for (const std::string& from :
-       {std::string(MILLRACE_BUILD) + "/steps", std::string(MILLRACE_FAULT_STEPS)}) {
+  for (const std::string& from : {in_build("/steps"), in_build("/tests/fault_steps")}) {
     for (const auto& entry : std::filesystem::directory_iterator(from)) {
       if (entry.path().extension() == ".so") std::filesystem::copy(entry.path(), steps);
     }
@@ -100,7 +100,7 @@ std::string file_text(const std::string& path) {
 }
 
 void expect_in_reference(const std::string& code) {
-  const std::string all = file_text(std::string(MILLRACE_SOURCE) + "/server/errors.md");
+  const std::string all = file_text(in_source("/server/errors.md"));
   const size_t at = all.find("\n## " + code + " ");
   ASSERT_NE(at, std::string::npos) << code << " has no entry in server/errors.md";
   const std::string entry = all.substr(at, all.find("\n## ", at + 4) - at);
@@ -135,7 +135,7 @@ bool eventually(const std::function<bool()>& holds, double seconds) {
 }
 
 int run_program(const std::vector<std::string>& arguments, std::string* said) {
-  std::vector<std::string> all = {std::string(MILLRACE_BUILD) + "/millrace"};
+  std::vector<std::string> all = {in_build("/millrace")};
   all.insert(all.end(), arguments.begin(), arguments.end());
   test::Child child(all);
   const int code = child.wait();

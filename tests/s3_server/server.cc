@@ -15,6 +15,7 @@
 
 #include "bench/harness/process.h"
 #include "bench/harness/services.h"
+#include "cmake/tree.h"
 #include "engine/base/signals.h"
 
 extern char** environ;
@@ -23,7 +24,7 @@ namespace millrace {
 namespace {
 
 constexpr char kKey[] = "millrace-test", kSecret[] = "millrace-test-secret";
-constexpr char kCache[] = MILLRACE_SOURCE "/.cache";
+const std::string kCache = in_source("/.cache");
 
 s3::Answer signed_request(const s3::Location& location, const std::string& method,
                           const std::string& path, const std::string& body) {
@@ -95,7 +96,7 @@ void S3Server::start() {
   std::vector<std::string> command;
   // The watcher ends the server when this program is gone, however it ends.
   if (kind_ == S3Kind::kVersity) {
-    command = {std::string(kCache) + "/bin/versitygw",
+    command = {kCache + "/bin/versitygw",
                "--port",
                "127.0.0.1:" + port,
                "--access",
@@ -112,7 +113,7 @@ void S3Server::start() {
     }
     command.push_back(directory_ + "/data");
   } else {
-    command = {std::string(kCache) + "/moto/bin/moto_server", "-H", "127.0.0.1", "-p", port};
+    command = {kCache + "/moto/bin/moto_server", "-H", "127.0.0.1", "-p", port};
   }
   pid_ = spawn(command, directory_ + "/log");
   const double until = now_seconds() + 60;

@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 
+#include "cmake/tree.h"
 #include "engine/base/cover.h"
 #include "tests/sim/cluster_runs.h"
 #include "tests/sim/world.h"
@@ -209,8 +210,8 @@ void add_marks(const std::string& folder, std::set<std::string>* marks) {
 
 int run_coverage(const Arguments& arguments) {
   std::set<std::string> missing, seen;
-  add_marks(MILLRACE_SOURCE "/engine/core", &missing);
-  add_marks(MILLRACE_SOURCE "/tests/sim", &missing);
+  add_marks(in_source("/engine/core"), &missing);
+  add_marks(in_source("/tests/sim"), &missing);
   const size_t all = missing.size();
   covered = &seen;
   cover_sink = [](const char* name) { covered->insert(name); };

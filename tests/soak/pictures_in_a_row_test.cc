@@ -14,6 +14,7 @@
 
 #include "bench/harness/load.h"
 #include "cmake/precompiled_test.h"
+#include "cmake/tree.h"
 #include "tests/process/photo.h"
 #include "tests/process/trial.h"
 
@@ -81,7 +82,7 @@ outputs:
 
 std::vector<std::string> pictures() {
   std::vector<std::string> all;
-  const fs::path corpus = fs::path(MILLRACE_SOURCE) / ".." / "shared" / "corpus";
+  const fs::path corpus = fs::path(in_source("/../shared/corpus"));
   for (const char* folder : {"pngsuite", "x-image", "libjpeg-turbo", "photo"}) {
     if (!fs::exists(corpus / folder)) continue;
     std::vector<fs::path> files;

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "cmake/precompiled_test.h"
+#include "cmake/tree.h"
 #include "tests/steps_image/operations.h"
 
 namespace millrace::testing {
@@ -33,7 +34,7 @@ class Pipelines : public ::testing::Test {
 
   // What the program said, and its exit code.
   int millrace(const std::string& arguments, std::string* said) const {
-    FILE* pipe = popen((MILLRACE_BUILD "/millrace " + arguments + " 2>&1").c_str(), "r");
+    FILE* pipe = popen((in_build("/millrace ") + arguments + " 2>&1").c_str(), "r");
     char chunk[4096];
     for (size_t count; (count = fread(chunk, 1, sizeof chunk, pipe)) > 0;) {
       said->append(chunk, count);

@@ -2,6 +2,7 @@
 // Method: the built program serves the shipped folder; photographs and pictures made here go in as
 // clients send them (raw, as a form's JSON, in base64), and what comes back is decoded by others.
 #include "cmake/precompiled_test.h"
+#include "cmake/tree.h"
 #include "engine/base/digest.h"
 #include "tests/http/client.h"
 #include "tests/http/program_fixture.h"
@@ -18,7 +19,7 @@ class ReadyPipelines : public test::Program {
   void SetUp() override {
     test::Program::SetUp();
     server_ = std::make_unique<test::Child>(
-        serve({"pipelines=" + std::string(MILLRACE_SOURCE) + "/pipelines", "workers.cpu=2"}));
+        serve({"pipelines=" + in_source("/pipelines"), "workers.cpu=2"}));
     ASSERT_TRUE(server_->read_until("ev=server.ready")) << server_->text;
     ASSERT_TRUE(server_->read_until("\n"));
     client_ = std::make_unique<Client>(server_->word_after("addr"));
@@ -72,7 +73,7 @@ class ReadyPipelines : public test::Program {
                        : answer.message;
   }
   static std::string photo() {
-    std::ifstream file(std::string(MILLRACE_SOURCE) + "/demo/photo.jpg", std::ios::binary);
+    std::ifstream file(in_source("/demo/photo.jpg"), std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
   }
   static int png_bits(const std::string& png) { return png.size() > 33 ? png[24] : 0; }

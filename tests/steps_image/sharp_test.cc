@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "cmake/precompiled_test.h"
+#include "cmake/tree.h"
 #include "engine/base/digest.h"
 #include "tests/steps_image/table.h"
 
@@ -23,8 +24,7 @@ struct Reference {
 };
 
 std::string read_text(const std::string& name) {
-  std::ifstream file(std::string(MILLRACE_SOURCE) + "/tests/steps_image/sharp_reference/" + name,
-                     std::ios::binary);
+  std::ifstream file(in_source("/tests/steps_image/sharp_reference/") + name, std::ios::binary);
   std::stringstream bytes;
   bytes << file.rdbuf();
   return bytes.str();

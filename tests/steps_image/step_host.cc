@@ -13,6 +13,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "cmake/tree.h"
 #include "engine/base/signals.h"
 
 namespace millrace::testing {
@@ -184,7 +185,7 @@ const mr_plugin* load_plugin(const std::string& name) {
   auto found = loaded.find(name);
   if (found != loaded.end()) return found->second;
   void* handle =
-      dlopen((std::string(MILLRACE_BUILD "/steps/") + name + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
+      dlopen(in_build(std::string("/steps/") + name + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
   const auto* plugin =
       handle == nullptr ? nullptr : static_cast<const mr_plugin*>(dlsym(handle, MR_SYMBOL));
   char error[256] = "";
@@ -322,7 +323,7 @@ StepAnswer grayscale(const std::string& image, std::map<std::string, std::string
 
 namespace fs = std::filesystem;
 static fs::path corpus_root() {
-  return fs::path(MILLRACE_SOURCE) / ".." / "shared" / "corpus";
+  return fs::path(in_source("/../shared/corpus"));
 }
 
 bool has_corpus() {

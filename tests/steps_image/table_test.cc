@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "cmake/precompiled_test.h"
+#include "cmake/tree.h"
 
 namespace millrace::testing {
 namespace {
@@ -20,7 +21,7 @@ INSTANTIATE_TEST_SUITE_P(Steps, Table, ::testing::ValuesIn(table_rows()),
 // ---- the table itself
 
 TEST(TableOfSteps, TheReadmePrintsIt) {
-  std::ifstream file(MILLRACE_SOURCE "/steps/README.md");
+  std::ifstream file(in_source("/steps/README.md"));
   std::stringstream text;
   text << file.rdbuf();
   EXPECT_NE(text.str().find("<!-- table -->\n" + table_text() + "<!-- end of table -->\n"),
@@ -32,7 +33,7 @@ TEST(TableOfSteps, TheReadmePrintsIt) {
 TEST(TableOfSteps, HasEveryStepThatTakesAnImage) {
   std::vector<std::string> there, missing;
   for (const TableRow& row : table_rows()) there.push_back(row.step);
-  for (const auto& entry : std::filesystem::directory_iterator(MILLRACE_BUILD "/steps")) {
+  for (const auto& entry : std::filesystem::directory_iterator(in_build("/steps"))) {
     if (entry.path().extension() != ".so") continue;
     const mr_plugin* plugin = load_plugin(entry.path().stem());
     ASSERT_NE(plugin, nullptr) << entry.path();

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "cmake/tree.h"
+
 namespace millrace {
 namespace {
 
@@ -110,7 +112,7 @@ mr_value value_of(const mr_port& port, const TestCall& call) {
 }  // namespace
 
 const mr_step& load_step(const std::string& name) {
-  const std::string path = fmt::format("{}/steps/{}.so", MILLRACE_BUILD, name);
+  const std::string path = in_build("/steps/" + name + ".so");
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     ADD_FAILURE() << ::dlerror();

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "cmake/tree.h"
 #include "engine/base/check.h"
 #include "engine/base/signals.h"
 #include "engine/base/time.h"
@@ -23,7 +24,7 @@ constexpr std::string_view kReady = "listening on 127.0.0.1:";
 }  // namespace
 
 std::string MongoServer::program() {
-  return std::string(MILLRACE_SOURCE) + "/.cache/secantusdb/bin/secantusd-py";
+  return in_source("/.cache/secantusdb/bin/secantusd-py");
 }
 
 bool MongoServer::installed() {

@@ -8,6 +8,8 @@
 #include <regex>
 #include <string_view>
 
+#include "cmake/tree.h"
+
 namespace millrace::tidy {
 namespace fs = std::filesystem;
 
@@ -30,7 +32,7 @@ bool is_skipped(const fs::path& path) {
 
 std::vector<SourceFile> read_tree() {
   std::vector<SourceFile> files;
-  const fs::path top = MILLRACE_SOURCE;
+  const fs::path top = in_source("");
   for (auto it = fs::recursive_directory_iterator(top); it != fs::recursive_directory_iterator();
        ++it) {
     if (it->is_directory() && is_skipped(it->path())) {

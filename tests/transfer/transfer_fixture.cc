@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cmake/tree.h"
+
 namespace millrace {
 namespace {
 
@@ -87,14 +89,8 @@ std::string Moving::database() const {
 }
 
 std::vector<std::string> Moving::import_command(const std::string& blobs) const {
-  return {std::string(MILLRACE_BUILD) + "/millrace",
-          "import",
-          old_data(),
-          "--set",
-          "store=" + database(),
-          "--set",
-          "blobs=" + blobs,
-          "--set",
+  return {in_build("/millrace"),           "import", old_data(),       "--set",
+          "store=" + database(),           "--set",  "blobs=" + blobs, "--set",
           "data=" + directory_ + "/import"};
 }
 

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <map>
 
+#include "cmake/tree.h"
 #include "engine/base/time.h"
 #include "engine/worker/workers.h"
 
@@ -38,13 +39,13 @@ class WorkerFixture {
 
   static WorkerOptions faulty() {
     WorkerOptions options;
-    options.steps_directory = MILLRACE_FAULT_STEPS;
+    options.steps_directory = in_build("/tests/fault_steps");
     options.worker_memory_bytes_max = 512 << 20;
     return options;
   }
   static WorkerOptions real() {
     WorkerOptions options;
-    options.steps_directory = MILLRACE_BUILD "/steps";
+    options.steps_directory = in_build("/steps");
     return options;
   }
 
