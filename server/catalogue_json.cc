@@ -27,6 +27,18 @@ std::string text_of(const Value& value) {
   return json_text(value, no_blobs, nullptr);
 }
 
+Value memory_value(const StepDecl& step) {
+  Value::List more;
+  for (const MemoryDecl& one : step.memory) {
+    more.emplace_back(Value::Map{{"port", step.with_at(one.port).name},
+                                 {"value", one.value},
+                                 {"per_pixel", static_cast<int64_t>(one.per_pixel)}});
+  }
+  return Value::Map{{"base", static_cast<int64_t>(step.memory_base)},
+                    {"per_pixel", static_cast<int64_t>(step.memory_per_pixel)},
+                    {"more", std::move(more)}};
+}
+
 }  // namespace
 
 std::string step_json(const StepDecl& step) {
@@ -47,7 +59,8 @@ std::string step_json(const StepDecl& step) {
                             {"outputs", ports_value(step.outputs)},
                             {"results", ports_value(step.results)},
                             {"reasons", std::move(reasons)},
-                            {"settings", std::move(settings)}});
+                            {"settings", std::move(settings)},
+                            {"memory", memory_value(step)}});
 }
 
 std::string graph_json(const Graph& graph) {

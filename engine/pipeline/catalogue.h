@@ -34,6 +34,13 @@ struct ReasonDecl {
   bool no_space = false;  // waited out, not counted as an attempt
 };
 
+// With this value of a with port (of a blob: its media type) a step takes so much for each pixel.
+struct MemoryDecl {
+  int port = 0;
+  std::string value;
+  uint64_t per_pixel = 0;
+};
+
 struct StepDecl {
   std::string name;
   uint32_t major = 1, minor = 0;
@@ -47,6 +54,10 @@ struct StepDecl {
   std::vector<PortDecl> results;  // values
   std::vector<ReasonDecl> reasons;
   std::vector<std::string> settings;
+  // The memory of a call, at most: so much, and so much for each pixel of its inputs. Both 0:
+  // unknown.
+  uint64_t memory_base = 0, memory_per_pixel = 0;
+  std::vector<MemoryDecl> memory;  // where it is more
 
   // In a pipeline inputs and params share one name space (`with`), outputs and results another
   // (`steps.ID.NAME`). Ports are numbered inputs first, then params; outputs first, then results.

@@ -49,6 +49,15 @@ Value step_to_value(const StepDecl& step) {
   Value::List settings;
   for (const std::string& key : step.settings) settings.emplace_back(key);
   map["settings"] = std::move(settings);
+  map["memory_base"] = static_cast<int64_t>(step.memory_base);
+  map["memory_per_pixel"] = static_cast<int64_t>(step.memory_per_pixel);
+  Value::List memory;
+  for (const MemoryDecl& more : step.memory) {
+    memory.emplace_back(Value::Map{{"port", int64_t{more.port}},
+                                   {"value", more.value},
+                                   {"per_pixel", static_cast<int64_t>(more.per_pixel)}});
+  }
+  map["memory"] = std::move(memory);
   return map;
 }
 
@@ -137,6 +146,14 @@ StepDecl step_from_value(const Value& value, bool* ok) {
   }
   for (const Value& key : members.list("settings")) {
     if (key.kind() == Value::Kind::kString) step.settings.push_back(key.as_string());
+  }
+  step.memory_base = static_cast<uint64_t>(members.integer("memory_base"));
+  step.memory_per_pixel = static_cast<uint64_t>(members.integer("memory_per_pixel"));
+  for (const Value& item : members.list("memory")) {
+    const Members more(item, ok);
+    step.memory.push_back({static_cast<int>(more.integer("port")), more.text("value"),
+                           static_cast<uint64_t>(more.integer("per_pixel"))});
+    *ok = *ok && step.memory.back().port >= 0 && step.memory.back().port < step.with_count();
   }
   return step;
 }

@@ -81,6 +81,16 @@ void print_ports(const char* title, const std::vector<PortDecl>& ports) {
   }
 }
 
+void print_memory(const StepDecl& step) {
+  if (step.memory_base == 0 && step.memory_per_pixel == 0 && step.memory.empty()) return;
+  print(fmt::format("Memory\n  {} bytes, and {} for each pixel of its inputs\n", step.memory_base,
+                    step.memory_per_pixel));
+  for (const MemoryDecl& more : step.memory) {
+    print(fmt::format("  {} for each pixel when {} is {}\n", more.per_pixel,
+                      step.with_at(more.port).name, more.value));
+  }
+}
+
 void print_step(const StepDecl& step) {
   print(fmt::format("{} {}.{}  {}, lane {}  ({})\n{}\n", step.name, step.major, step.minor,
                     effect_name(step.effect), lane_name(step.lane), step.plugin, step.doc));
@@ -88,6 +98,7 @@ void print_step(const StepDecl& step) {
   print_ports("Parameters", step.params);
   print_ports("Outputs", step.outputs);
   print_ports("Results", step.results);
+  print_memory(step);
   if (!step.reasons.empty()) print("Errors\n");
   for (const ReasonDecl& reason : step.reasons) {
     print(fmt::format("  {}{}  {}\n", reason.name, reason.transient ? " (transient)" : "",

@@ -83,12 +83,20 @@ constexpr std::array<mr_port, A + B> join_ports(const mr_port (&first)[A],
   return ports;
 }
 
+// What a step takes at most (mr_step.memory_base and what follows); tests/steps_memory measures it.
+struct Memory {
+  uint64_t base = 0, per_pixel = 0;
+  const mr_memory* first = nullptr;
+  uint32_t count = 0;
+};
+
 struct ImageStep {
   const char* name;
   const char* doc;
   Ports inputs, params, outputs, results;
   int32_t (*run)(const mr_call*);
   Reasons reasons = {};
+  Memory memory = {};
 };
 
 // A pure step of the cpu lane, in its first version.
@@ -113,6 +121,10 @@ constexpr mr_step declare_step(const ImageStep& step) {
       .reason_count = step.reasons.count,
       .settings = nullptr,
       .run = step.run,
+      .memory_base = step.memory.base,
+      .memory_per_pixel = step.memory.per_pixel,
+      .memory = step.memory.first,
+      .memory_count = step.memory.count,
   };
 }
 

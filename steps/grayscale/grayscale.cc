@@ -73,7 +73,8 @@ int32_t finish(const Job& job) {
   const mr_call* call = job.call;
   const ImageHeader& header = job.header;
   const char* media_type = media_type_of(header.format);
-  int32_t answer = call->host->describe(call, 0, media_type, header.width, header.height);
+  int32_t answer =
+      describe_image(call, 0, header.format, header.width, header.height, header.pixels);
   if (answer == MR_OK) answer = set_result(call, kExtension, extension_of(header.format));
   if (answer == MR_OK) answer = set_result(call, kMediaType, media_type);
   return answer;
