@@ -28,15 +28,21 @@ std::string text_of(const Value& value) {
 }
 
 Value memory_value(const StepDecl& step) {
+  const auto map_of = [](const PixelMemory& memory) {
+    return Value::Map{{"per_pixel", static_cast<int64_t>(memory.per_pixel)},
+                      {"per_result_pixel", static_cast<int64_t>(memory.per_result_pixel)}};
+  };
   Value::List more;
-  for (const MemoryDecl& one : step.memory) {
-    more.emplace_back(Value::Map{{"port", step.with_at(one.port).name},
-                                 {"value", one.value},
-                                 {"per_pixel", static_cast<int64_t>(one.per_pixel)}});
+  for (const MemoryDecl& one : step.more_memory) {
+    Value::Map map = map_of(one.memory);
+    map["port"] = step.with_at(one.port).name;
+    map["value"] = one.value;
+    more.emplace_back(std::move(map));
   }
-  return Value::Map{{"base", static_cast<int64_t>(step.memory_base)},
-                    {"per_pixel", static_cast<int64_t>(step.memory_per_pixel)},
-                    {"more", std::move(more)}};
+  Value::Map map = map_of(step.memory);
+  map["base"] = static_cast<int64_t>(step.memory_base);
+  map["more"] = std::move(more);
+  return map;
 }
 
 }  // namespace

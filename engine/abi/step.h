@@ -176,12 +176,14 @@ typedef struct mr_call {
   uint64_t pixels_max; /* limits.pixels: over all frames of one image */
 } mr_call;
 
-/* Since 1.1. A value of an input or parameter with which a step takes more. */
+/* Since 1.1. A value of an input or parameter with which a step takes more; each number counts
+ * instead of the step's own where it is more. */
 typedef struct mr_memory {
   uint32_t size;      /* sizeof(mr_memory) */
   const char* port;   /* the input's or parameter's name */
   const char* value;  /* of a bool, string or enum; of a blob its media type, such as image/webp */
-  uint64_t per_pixel; /* counts instead of memory_per_pixel if it is more */
+  uint64_t per_pixel; /* as mr_step.memory_per_pixel */
+  uint64_t per_result_pixel; /* as mr_step.memory_per_result_pixel */
 } mr_memory;
 
 typedef struct mr_step {
@@ -204,11 +206,16 @@ typedef struct mr_step {
   const char* settings; /* io lane: configuration keys, separated by spaces; NULL: none */
   int32_t (*run)(const mr_call* call);
   /* Since 1.1, cpu lane. The most memory that run() takes beside the bytes of its inputs and
-   * outputs: memory_base, and memory_per_pixel for each pixel of every blob input, over all its
-   * frames; more where one of `memory` applies. A call waits until so much of `workers.memory` is
-   * free. All 0: it is not known, and the call does not wait. */
+   * outputs: memory_base, memory_per_pixel for each pixel of every blob input, over all its frames,
+   * and memory_per_result_pixel for each pixel that comes out: as many as go in, or, where the int
+   * parameters result_width and result_height are given, as many as fill such a side. A call waits
+   * until so much of `workers.memory` is free. All 0: it is not known, and the call does not wait.
+   */
   uint64_t memory_base;
   uint64_t memory_per_pixel;
+  uint64_t memory_per_result_pixel;
+  const char* result_width; /* NULL: no such parameter */
+  const char* result_height;
   const mr_memory* memory;
   uint32_t memory_count;
 } mr_step;

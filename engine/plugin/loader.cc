@@ -173,10 +173,11 @@ Status read_settings(const mr_step& raw, const std::string& where, StepDecl* dec
   return {};
 }
 
-Status check_memory(uint64_t per_pixel, const std::string& where) {
-  if (per_pixel <= kMemoryPerPixelMax) return {};
+Status check_memory(const PixelMemory& memory, const std::string& where) {
+  const uint64_t most = std::max(memory.per_pixel, memory.per_result_pixel);
+  if (most <= kMemoryPerPixelMax) return {};
   return refuse(fmt::format("{}: {} bytes of memory for each pixel, at most {} are possible", where,
-                            per_pixel, kMemoryPerPixelMax));
+                            most, kMemoryPerPixelMax));
 }
 
 // Where it is more.
@@ -198,28 +199,34 @@ Status read_more_memory(const mr_step& raw, const std::string& where, StepDecl* 
       return refuse(fmt::format("{} memory {}: \"{}\" is none of its inputs and parameters", where,
                                 i, text_of(more.port)));
     }
-    RETURN_IF_ERROR(check_memory(more.per_pixel, where));
-    decl->memory.push_back({port, text_of(more.value), more.per_pixel});
+    const PixelMemory memory{more.per_pixel, more.per_result_pixel};
+    RETURN_IF_ERROR(check_memory(memory, where));
+    decl->more_memory.push_back({port, text_of(more.value), memory});
   }
   return {};
 }
 
+// The int parameter that bounds a side of the result.
+Status read_side(const char* name, const std::string& where, const StepDecl& decl, int* port) {
+  if (name == nullptr) return {};
+  *port = decl.with_port(name);
+  if (*port >= 0 && decl.with_at(*port).type.kind == Type::Kind::kInt) return {};
+  return refuse(fmt::format("{}: the result's side \"{}\" is no int parameter of it", where, name));
+}
+
 Status read_memory(const mr_step& raw, const std::string& where, StepDecl* decl) {
-  const bool any = raw.memory_base > 0 || raw.memory_per_pixel > 0 || raw.memory_count > 0;
-  if (any && decl->lane != Lane::kCpu) {
-    return refuse(
-        fmt::format("{}: memory_base, memory_per_pixel and memory are for the cpu lane "
-                    "only",
-                    where));
-  }
+  decl->memory_base = raw.memory_base;
+  decl->memory = {raw.memory_per_pixel, raw.memory_per_result_pixel};
   if (raw.memory_base > kMemoryBaseMax) {
     return refuse(fmt::format("{}: memory_base is {}, at most {} bytes are possible", where,
                               raw.memory_base, kMemoryBaseMax));
   }
-  RETURN_IF_ERROR(check_memory(raw.memory_per_pixel, where));
-  decl->memory_base = raw.memory_base;
-  decl->memory_per_pixel = raw.memory_per_pixel;
-  return read_more_memory(raw, where, decl);
+  RETURN_IF_ERROR(check_memory(decl->memory, where));
+  RETURN_IF_ERROR(read_side(raw.result_width, where, *decl, &decl->result_width));
+  RETURN_IF_ERROR(read_side(raw.result_height, where, *decl, &decl->result_height));
+  RETURN_IF_ERROR(read_more_memory(raw, where, decl));
+  if (!decl->declares_memory() || decl->lane == Lane::kCpu) return {};
+  return refuse(fmt::format("{}: memory is declared for the cpu lane only", where));
 }
 
 Status read_step(const mr_step* from, uint32_t index, LoadedStep* step) {

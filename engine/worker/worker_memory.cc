@@ -38,23 +38,50 @@ bool is(const Value& value, const std::string& text) {
   }
 }
 
+// The larger side that is asked for; 0: none is.
+double side_wanted(const StepDecl& decl, const std::vector<Value>& with) {
+  double most = 0;
+  for (const int port : {decl.result_width, decl.result_height}) {
+    const auto at = static_cast<size_t>(port);
+    if (port < 0 || at >= with.size() || with[at].kind() != Value::Kind::kInt) continue;
+    most = std::max(most, static_cast<double>(with[at].as_int()));
+  }
+  return most;
+}
+
+// The most that comes out of so many pixels: no other side of the result may have its length from
+// the image's shorter one, which may stand either way.
+uint64_t result_pixels(const StepDecl& decl, const std::vector<Value>& with, const BlobRef& image,
+                       uint64_t pixels) {
+  const double wanted = side_wanted(decl, with);
+  const uint32_t shorter = std::min(image.width, image.height);
+  if (wanted <= 0 || shorter == 0) return pixels;
+  const double scale = wanted / shorter;
+  const double most = static_cast<double>(pixels) * scale * scale;
+  return most < 1e18 ? static_cast<uint64_t>(most) + 1 : UINT64_MAX;
+}
+
 }  // namespace
 
 uint64_t WorkerMemory::need_of(const StepDecl& decl, const std::vector<Value>& with) const {
-  uint64_t per_pixel = decl.memory_per_pixel;
-  for (const MemoryDecl& more : decl.memory) {
+  PixelMemory memory = decl.memory;
+  for (const MemoryDecl& more : decl.more_memory) {
     const auto port = static_cast<size_t>(more.port);
-    if (port < with.size() && is(with[port], more.value)) {
-      per_pixel = std::max(per_pixel, more.per_pixel);
-    }
+    if (port >= with.size() || !is(with[port], more.value)) continue;
+    memory.per_pixel = std::max(memory.per_pixel, more.memory.per_pixel);
+    memory.per_result_pixel = std::max(memory.per_result_pixel, more.memory.per_result_pixel);
   }
-  uint64_t pixels = 0;
+  uint64_t need = decl.memory_base;
   const size_t inputs = std::min(decl.inputs.size(), with.size());
-  for (size_t i = 0; i < inputs && per_pixel > 0; i++) {
+  for (size_t i = 0; i < inputs; i++) {
     if (with[i].kind() != Value::Kind::kBlob) continue;
-    pixels = plus(pixels, std::min(pixels_of(with[i].as_blob()), pixels_max_));
+    const BlobRef& image = with[i].as_blob();
+    const uint64_t pixels = std::min(pixels_of(image), pixels_max_);
+    const uint64_t result = std::min(result_pixels(decl, with, image, pixels), pixels_max_);
+    need = plus(need, times(pixels, memory.per_pixel));
+    need = plus(need, times(result, memory.per_result_pixel));
   }
-  return std::min(plus(decl.memory_base, times(pixels, per_pixel)), bytes_max_);
+  return std::min(need, bytes_max_);
 }
 
 WorkerMemory::Share WorkerMemory::take(uint64_t bytes) {

@@ -133,9 +133,9 @@ class Checker {
 
   void note_memory(const StepDecl& step) {
     if (step.lane != Lane::kCpu || !takes_images(step)) return;
-    if (step.memory_base > 0 || step.memory_per_pixel > 0 || !step.memory.empty()) return;
+    if (step.declares_memory()) return;
     print(
-        fmt::format("{:<6} {}: takes images and does not declare memory_per_pixel, so its calls do "
+        fmt::format("{:<6} {}: takes images and does not declare their memory, so its calls do "
                     "not wait until workers.memory has room for them\n",
                     "note", step.name));
   }

@@ -82,12 +82,15 @@ void print_ports(const char* title, const std::vector<PortDecl>& ports) {
 }
 
 void print_memory(const StepDecl& step) {
-  if (step.memory_base == 0 && step.memory_per_pixel == 0 && step.memory.empty()) return;
-  print(fmt::format("Memory\n  {} bytes, and {} for each pixel of its inputs\n", step.memory_base,
-                    step.memory_per_pixel));
-  for (const MemoryDecl& more : step.memory) {
-    print(fmt::format("  {} for each pixel when {} is {}\n", more.per_pixel,
-                      step.with_at(more.port).name, more.value));
+  if (!step.declares_memory()) return;
+  const auto amount = [](const PixelMemory& memory) {
+    return fmt::format("{} bytes a pixel, and {} a pixel of the result", memory.per_pixel,
+                       memory.per_result_pixel);
+  };
+  print(fmt::format("Memory\n  {} bytes, {}\n", step.memory_base, amount(step.memory)));
+  for (const MemoryDecl& more : step.more_memory) {
+    print(fmt::format("  {} {}: at least {}\n", step.with_at(more.port).name, more.value,
+                      amount(more.memory)));
   }
 }
 

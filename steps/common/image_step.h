@@ -85,9 +85,11 @@ constexpr std::array<mr_port, A + B> join_ports(const mr_port (&first)[A],
 
 // What a step takes at most (mr_step.memory_base and what follows); tests/steps_memory measures it.
 struct Memory {
-  uint64_t base = 0, per_pixel = 0;
-  const mr_memory* first = nullptr;
-  uint32_t count = 0;
+  uint64_t base = 0, per_pixel = 0, per_result_pixel = 0;
+  const char* result_width = nullptr;
+  const char* result_height = nullptr;
+  const mr_memory* more = nullptr;
+  uint32_t more_count = 0;
 };
 
 struct ImageStep {
@@ -123,8 +125,11 @@ constexpr mr_step declare_step(const ImageStep& step) {
       .run = step.run,
       .memory_base = step.memory.base,
       .memory_per_pixel = step.memory.per_pixel,
-      .memory = step.memory.first,
-      .memory_count = step.memory.count,
+      .memory_per_result_pixel = step.memory.per_result_pixel,
+      .result_width = step.memory.result_width,
+      .result_height = step.memory.result_height,
+      .memory = step.memory.more,
+      .memory_count = step.memory.more_count,
   };
 }
 

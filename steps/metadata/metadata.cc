@@ -84,6 +84,7 @@ constexpr mr_step kStep = declare_step({
     .outputs = kOutputs,
     .results = kResults,
     .run = run,
+    .memory = look_memory(4),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

@@ -168,7 +168,7 @@ TEST(WorkerMemory, NeedIsReckonedFromWhatIsKnownOfTheImages) {
   StepDecl decl;
   decl.inputs.resize(2);
   decl.memory_base = 1000;
-  decl.memory_per_pixel = 3;
+  decl.memory.per_pixel = 3;
   const WorkerMemory memory(1'000'000'000, 1'000'000);
   EXPECT_EQ(memory.need_of(decl, {Value(), Value()}), 1000u);
   BlobRef image = WorkerFixture::blob(std::string(100, 'x')).as_blob();
@@ -179,21 +179,30 @@ TEST(WorkerMemory, NeedIsReckonedFromWhatIsKnownOfTheImages) {
   image.pixels = 6000;  // ten frames
   EXPECT_EQ(memory.need_of(decl, {image, Value()}), 1000u + 3 * 6000);
   // What a step names beside: more is more, less is not less.
-  decl.params.resize(2);
-  decl.memory = {{0, "image/webp", 5}, {2, "avif", 7}, {3, "true", 1}};
   const Value none;
+  decl.params.resize(2);
+  decl.more_memory = {{0, "image/webp", {5, 0}}, {2, "avif", {7, 2}}, {3, "true", {1, 0}}};
   EXPECT_EQ(memory.need_of(decl, {image, none, none, true}), 1000u + 3 * 6000);
-  EXPECT_EQ(memory.need_of(decl, {image, none, "avif", none}), 1000u + 7 * 6000);
+  EXPECT_EQ(memory.need_of(decl, {image, none, "avif", none}), 1000u + 9 * 6000);
   image.media_type = "image/webp";
   EXPECT_EQ(memory.need_of(decl, {image, none, "png", false}), 1000u + 5 * 6000);
-  decl.memory.clear();
+  decl.more_memory.clear();
+  // What comes out, where the step has parameters for its sides.
+  decl.memory.per_result_pixel = 10;
+  EXPECT_EQ(memory.need_of(decl, {image, none, 10, none}), 1000u + 13 * 6000);
+  decl.result_width = 2, decl.result_height = 3;
+  EXPECT_EQ(memory.need_of(decl, {image, none, none, none}), 1000u + 13 * 6000);
+  EXPECT_EQ(memory.need_of(decl, {image, none, 10, none}), 1000u + 3 * 6000 + 10 * 1501);
+  EXPECT_EQ(memory.need_of(decl, {image, none, 10, 40}), 1000u + 3 * 6000 + 10 * 24001);
+  EXPECT_EQ(memory.need_of(decl, {image, none, INT64_MAX, none}), 1000u + 3 * 6000 + 10'000'000);
+  decl.memory.per_result_pixel = 0;
   // Beyond limits.pixels the step refuses it; nothing overflows, and nothing exceeds the budget.
   image.width = image.height = UINT32_MAX;
   image.pixels = UINT64_MAX;
   EXPECT_EQ(memory.need_of(decl, {image, Value()}), 1000u + 3'000'000);
-  decl.memory_per_pixel = UINT64_MAX;
+  decl.memory.per_pixel = UINT64_MAX;
   EXPECT_EQ(memory.need_of(decl, {image, image}), 1'000'000'000u);
-  decl.memory_base = decl.memory_per_pixel = 0;
+  decl.memory_base = decl.memory.per_pixel = 0;
   EXPECT_EQ(memory.need_of(decl, {image, image}), 0u);
 }
 

@@ -113,6 +113,7 @@ pub struct Memory {
     pub port: *const c_char,
     pub value: *const c_char,
     pub per_pixel: u64,
+    pub per_result_pixel: u64,
 }
 
 #[repr(C)]
@@ -138,6 +139,9 @@ pub struct Step {
     pub run: unsafe extern "C" fn(*const Call) -> i32,
     pub memory_base: u64,
     pub memory_per_pixel: u64,
+    pub memory_per_result_pixel: u64,
+    pub result_width: *const c_char,
+    pub result_height: *const c_char,
     pub memory: *const Memory,
     pub memory_count: u32,
 }

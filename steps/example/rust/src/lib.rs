@@ -70,6 +70,9 @@ static FLIP: Step = Step {
     run,
     memory_base: 0,
     memory_per_pixel: 0,
+    memory_per_result_pixel: 0,
+    result_width: null(),
+    result_height: null(),
     memory: null(),
     memory_count: 0,
 };
