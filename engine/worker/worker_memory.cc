@@ -49,8 +49,8 @@ double side_wanted(const StepDecl& decl, const std::vector<Value>& with) {
   return most;
 }
 
-// The most that comes out of so many pixels: no other side of the result may have its length from
-// the image's shorter one, which may stand either way.
+// The most that comes out of so many pixels: as if the larger side that is asked for were to be the
+// shorter one of the image, since its orientation may turn it.
 uint64_t result_pixels(const StepDecl& decl, const std::vector<Value>& with, const BlobRef& image,
                        uint64_t pixels) {
   const double wanted = side_wanted(decl, with);
