@@ -111,6 +111,13 @@ struct Metrics {
       {"lane"}};
   Family<Gauge> workers_busy{"millrace_workers_busy", "Workers that run a step now.", {"lane"}};
   Family<Gauge> workers{"millrace_workers", "Workers there are.", {"lane"}};
+  Family<Gauge> workers_memory{"millrace_workers_memory_bytes",
+                               "Memory that running steps were promised, by their images' sizes.",
+                               {}};
+  Family<Gauge> workers_memory_max{
+      "millrace_workers_memory_bytes_max", "What running steps may be promised.", {}};
+  Family<Gauge> workers_memory_waiting{
+      "millrace_workers_memory_waiting", "Steps that wait until memory for them is free.", {}};
   Family<Histogram> commit_duration{"millrace_commit_duration_seconds",
                                     "Time of one group commit, sync included.",
                                     {},
