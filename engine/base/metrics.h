@@ -136,6 +136,11 @@ struct Metrics {
       "millrace_resident_bytes", "Bytes of uploads and results in memory.", {}};
   Family<Counter> fenced_writes{
       "millrace_fenced_writes_total", "Records that another node had taken over.", {}};
+  Family<Counter> heard_changes{
+      "millrace_heard_changes_total",
+      "Changes of other replicas' jobs that somebody waits for here (wait) and requests from other "
+      "replicas (verb), by what told of them: stream or poll.",
+      {"what", "by"}};
   Family<Counter> late_results{
       "millrace_late_results_total", "Results that came when nobody waited for them any more.", {}};
   Family<Gauge> build_info{"millrace_build_info", "1, with the version as a label.", {"version"}};
