@@ -4,15 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-// Loops that the compiler makes of whole registers, in two versions; which one runs is decided when
-// the plugin is loaded. Sanitizers cannot run code that early.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define MILLRACE_WIDE __attribute__((optimize("O3"), target_clones("avx2", "default")))
-#else
-#define MILLRACE_WIDE
-#endif
-#define MILLRACE_INLINE inline __attribute__((always_inline))
+#include "steps/common/wide.h"
 
 namespace millrace {
 namespace {
