@@ -11,15 +11,21 @@ namespace millrace {
 namespace {
 
 constexpr size_t kStripBytes = 64 << 10;  // that share a method, if a row is not more
-constexpr size_t kTrialEvery = 8;         // strips; one of so many is tried by all methods
+constexpr size_t kTrialEvery = 4;         // strips; one of so many is tried by all methods
 constexpr size_t kChunkBytes = 64 << 10;  // of compressed data
 constexpr int kMemoryLevel = 8, kWindowBits = 15;
 
-enum Trial : size_t { kRuns, kMatches, kFlat };
-constexpr int kStrategies[] = {Z_RLE, Z_FILTERED, Z_DEFAULT_STRATEGY};
-// Matches are tried by the fastest level: what a trial of theirs gives is so much more than they
-// will need.
-constexpr size_t kMatchPercent = 90;
+// How far matches reach back: of a strip that is tried, so much is only looked back upon.
+constexpr size_t kWindowBytes = size_t{1} << kWindowBits;
+
+constexpr size_t kSampleBytes = 16 << 10;
+constexpr size_t kFlatPercent = 130;
+// Runs are for what has noise. Where little is to be seen they beat matches by chance, which cost
+// nothing there.
+constexpr size_t kRunsPercent = 98, kNoiseBytesMin = kSampleBytes / 8;
+
+enum Trial : size_t { kFast, kRuns, kMatches, kFlat, kTrials };
+constexpr int kStrategies[kTrials] = {Z_DEFAULT_STRATEGY, Z_RLE, Z_FILTERED, Z_DEFAULT_STRATEGY};
 
 void put32(uint64_t value, uint8_t* to) {
   for (int i = 0; i < 4; ++i) to[i] = static_cast<uint8_t>(value >> (24 - 8 * i));
@@ -128,20 +134,27 @@ void PngWriter::filter_strip() {
 
 PngWriter::Method PngWriter::choose() {
   const size_t runs = tried(kRuns, filtered_);
-  const size_t matches = tried(kMatches, filtered_) * kMatchPercent / 100;
-  const size_t flat = tried(kFlat, strip_) * kMatchPercent / 100;
-  const size_t best = flat < std::min(runs, matches) ? kFlat : matches < runs ? kMatches : kRuns;
+  const size_t matches = tried(kMatches, filtered_);
+  // Unfiltered bytes are worth a look only where the fastest level makes about as much of them.
+  const bool look = tried(kFast, strip_) * 100 < tried(kFast, filtered_) * kFlatPercent;
+  const size_t flat = look ? tried(kFlat, strip_) : SIZE_MAX;
+  const bool noise = runs > kNoiseBytesMin && runs * 100 < std::min(matches, flat) * kRunsPercent;
+  const size_t best = noise ? kRuns : flat < matches ? kFlat : kMatches;
   return {effort_, kStrategies[best], best != kFlat};
 }
 
-// How much the method makes of these bytes alone.
+// How much the method makes of the last of these bytes, after those before.
 size_t PngWriter::tried(size_t trial, const std::vector<uint8_t>& bytes) {
   Deflater& stream = trials_[trial];
-  if (!stream) stream = deflater(1, kStrategies[trial]);
+  if (!stream) stream = deflater(trial == kFast ? 1 : effort_, kStrategies[trial]);
   ignored_.resize(kChunkBytes);
-  failed_ |= deflateReset(stream.get()) != Z_OK;
-  stream->next_in = const_cast<uint8_t*>(bytes.data());
-  stream->avail_in = static_cast<uInt>(bytes.size());
+  const size_t sample = std::min(kSampleBytes, (bytes.size() + 1) / 2);
+  const size_t before = std::min(kWindowBytes, bytes.size() - sample);
+  const uint8_t* at = bytes.data() + bytes.size() - sample;
+  failed_ |= deflateReset(stream.get()) != Z_OK ||
+             deflateSetDictionary(stream.get(), at - before, static_cast<uInt>(before)) != Z_OK;
+  stream->next_in = const_cast<uint8_t*>(at);
+  stream->avail_in = static_cast<uInt>(sample);
   do {
     stream->next_out = ignored_.data();
     stream->avail_out = static_cast<uInt>(ignored_.size());

@@ -67,7 +67,7 @@ class PngWriter {
   std::vector<uint8_t> candidate_;
   Method method_;
   Deflater deflater_;
-  std::array<Deflater, 3> trials_;
+  std::array<Deflater, 4> trials_;
   std::vector<uint8_t> compressed_, ignored_;
 };
 
