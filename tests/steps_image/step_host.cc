@@ -214,8 +214,11 @@ StepAnswer run_step_here(const StepRequest& request) {
   const std::vector<mr_value> params = values_of(*context.step, request, &texts);
   mr_blob inputs[2] = {};
   // Copies of exactly their size, so that a sanitizer sees the first byte read beyond them.
-  const std::vector<uint8_t> first(request.image.begin(), request.image.end());
-  const std::vector<uint8_t> second(request.second.begin(), request.second.end());
+  const auto copy_of = [](const std::string& text) {
+    const auto* from = reinterpret_cast<const uint8_t*>(text.data());
+    return std::vector<uint8_t>(from, from + text.size());
+  };
+  const std::vector<uint8_t> first = copy_of(request.image), second = copy_of(request.second);
   const std::vector<uint8_t>* bytes[2] = {&first, &second};
   for (int i = 0; i < 2; ++i) {
     inputs[i].size_of = sizeof *inputs;
