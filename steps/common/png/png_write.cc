@@ -19,6 +19,7 @@ constexpr int kMemoryLevel = 8, kWindowBits = 15;
 constexpr size_t kWindowBytes = size_t{1} << kWindowBits;
 
 constexpr size_t kSampleBytes = 16 << 10;
+constexpr int kFastLevel = 1;
 constexpr size_t kFlatPercent = 130;
 // Runs are for what has noise. Where little is to be seen they beat matches by chance, which cost
 // nothing there.
@@ -133,20 +134,24 @@ void PngWriter::filter_strip() {
 }
 
 PngWriter::Method PngWriter::choose() {
+  const size_t fast = tried(kFast, filtered_);
   const size_t runs = tried(kRuns, filtered_);
   const size_t matches = tried(kMatches, filtered_);
   // Unfiltered bytes are worth a look only where the fastest level makes about as much of them.
-  const bool look = tried(kFast, strip_) * 100 < tried(kFast, filtered_) * kFlatPercent;
+  const bool look = tried(kFast, strip_) * 100 < fast * kFlatPercent;
   const size_t flat = look ? tried(kFlat, strip_) : SIZE_MAX;
-  const bool noise = runs > kNoiseBytesMin && runs * 100 < std::min(matches, flat) * kRunsPercent;
-  const size_t best = noise ? kRuns : flat < matches ? kFlat : kMatches;
-  return {effort_, kStrategies[best], best != kFlat};
+  const size_t least = std::min({fast, matches, flat});
+  const bool noise = runs > kNoiseBytesMin && runs * 100 < least * kRunsPercent;
+  // Of a photograph that was a JPEG the fastest level finds enough: those above it take short
+  // matches for noise.
+  const Trial best = noise ? kRuns : fast == least ? kFast : flat < matches ? kFlat : kMatches;
+  return {best == kFast ? kFastLevel : effort_, kStrategies[best], best != kFlat};
 }
 
 // How much the method makes of the last of these bytes, after those before.
 size_t PngWriter::tried(size_t trial, const std::vector<uint8_t>& bytes) {
   Deflater& stream = trials_[trial];
-  if (!stream) stream = deflater(trial == kFast ? 1 : effort_, kStrategies[trial]);
+  if (!stream) stream = deflater(trial == kFast ? kFastLevel : effort_, kStrategies[trial]);
   ignored_.resize(kChunkBytes);
   const size_t sample = std::min(kSampleBytes, (bytes.size() + 1) / 2);
   const size_t before = std::min(kWindowBytes, bytes.size() - sample);

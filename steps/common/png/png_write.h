@@ -1,7 +1,7 @@
 // PngWriter: makes a PNG of rows of samples, as they come.
 //
 // It knows bytes, not pictures of libvips or metadata. Rows are filtered by the usual rule (the
-// filter that leaves the least sum) and deflated by zlib, by one of three methods that trials
+// filter that leaves the least sum) and deflated by zlib, by one of four methods that trials
 // choose as the picture goes along: photographs are smallest, and made in an eighth of the time,
 // when only runs are looked for, drawings when matches are, flat ones unfiltered. The same samples
 // give the same file. Memory: two strips of rows and zlib's windows, whatever the height.
