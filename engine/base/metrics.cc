@@ -255,6 +255,7 @@ std::string Metrics::text() const {
   http_duration.write(&out);
   resident_bytes.write(&out);
   fenced_writes.write(&out);
+  heard_changes.write(&out);
   late_results.write(&out);
   build_info.write(&out);
   append_process_metrics(&out);
