@@ -226,9 +226,9 @@ std::vector<Case> cases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StepsMemory, ::testing::ValuesIn(cases()), [](const auto& info) {
-  std::string name = info.param.step + "_" + info.param.kind;
-  for (const auto& [key, value] : info.param.params) name += "_" + key + "_" + value.substr(0, 12);
+INSTANTIATE_TEST_SUITE_P(All, StepsMemory, ::testing::ValuesIn(cases()), [](const auto& one) {
+  std::string name = one.param.step + "_" + one.param.kind;
+  for (const auto& [key, value] : one.param.params) name += "_" + key + "_" + value.substr(0, 12);
   std::erase_if(name,
                 [](char c) { return isalnum(static_cast<unsigned char>(c)) == 0 && c != '_'; });
   return name;
