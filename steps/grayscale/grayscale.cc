@@ -141,7 +141,7 @@ constexpr mr_port kResults[] = {
 constexpr mr_memory kMoreMemory[] = {
     {sizeof(mr_memory), "image", "image/png", 24, 0},
     {sizeof(mr_memory), "image", "image/tiff", 24, 0},
-    {sizeof(mr_memory), "image", "image/webp", 80, 0},
+    {sizeof(mr_memory), "image", "image/webp", 112, 0},
 };
 constexpr Memory kMemory = {.base = 16 << 20,
                             .per_pixel = 12,

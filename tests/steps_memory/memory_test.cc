@@ -1,9 +1,8 @@
 // Goal: no step takes more memory than it declares (mr_step.memory_base and what follows), whatever
 // the format, so that what the pool promises by `workers.memory` is true.
-// Method: each step with pictures of each kind in a fresh worker process: a tiny one first, which
-// must fit the base, then one whose pixels count. The kernel says how far the worker's resident
-// memory rose (VmHWM). MILLRACE_MEMORY_SIDE makes the pictures larger, to measure; each case prints
-// its figures.
+// Method: each step with pictures of each kind in a fresh worker process: a tiny one first, then
+// one whose pixels count. The kernel says how far the worker's resident memory rose (VmHWM).
+// MILLRACE_MEMORY_SIDE makes the pictures larger, to measure; each case prints its figures.
 #include <fmt/core.h>
 
 #include <cstdlib>
@@ -18,7 +17,7 @@ namespace {
 using testing::Picture;
 
 constexpr uint32_t kTinySide = 48;
-constexpr uint64_t kSlackBytes = 2 << 20;  // what heaps round up to
+constexpr uint64_t kSlackBytes = 1 << 20;  // what heaps round up to
 
 struct File {
   std::string bytes;
@@ -36,7 +35,7 @@ struct Case {
 
 uint32_t large_side() {
   const char* given = std::getenv("MILLRACE_MEMORY_SIDE");
-  return given == nullptr ? 1024 : static_cast<uint32_t>(std::atoi(given));
+  return given == nullptr ? 640 : static_cast<uint32_t>(std::atoi(given));
 }
 
 // Smooth colours with noise, so that no encoder finds it easy.
@@ -166,22 +165,28 @@ TEST_P(StepsMemory, IsWithinWhatIsDeclared) {
   const Case& one = GetParam();
   WorkerOptions options = WorkerFixture::real();
   options.cpu = 1;
+  const std::vector<int> others = processes_named("millrace-cpu");  // of the last case, going
   WorkerFixture t(options);
   t.run(t.call("noop", {"ready"}));
-  const std::vector<int> workers = processes_named("millrace-cpu");
+  std::vector<int> workers = processes_named("millrace-cpu");
+  std::erase_if(workers, [&](int pid) {
+    return std::find(others.begin(), others.end(), pid) != others.end();
+  });
   ASSERT_EQ(workers.size(), 1u);
   const WorkerMemory memory(UINT64_MAX, UINT64_MAX);
   const uint64_t base = t.workers->catalogue()->find(one.step)->memory_base;
 
-  const uint64_t tiny_bytes = taken(t, workers[0], call_of(t, one, kTinySide));
-  EXPECT_LE(tiny_bytes, base);
+  StepCall tiny = call_of(t, one, kTinySide);
+  const uint64_t tiny_need = memory.need_of(*tiny.decl, tiny.with);
+  const uint64_t tiny_bytes = taken(t, workers[0], std::move(tiny));
+  EXPECT_LE(tiny_bytes, tiny_need);
   StepCall large = call_of(t, one, large_side());
   const uint64_t need = memory.need_of(*large.decl, large.with) - base;
   const uint64_t bytes = taken(t, workers[0], std::move(large));
   EXPECT_LE(bytes, need + kSlackBytes);
   const auto pixels = static_cast<double>(file_of(one.kind, large_side()).pixels);
   fmt::print("{:.1f} MB of {:.1f}; a pixel {:.1f} bytes of {:.1f}\n",
-             static_cast<double>(tiny_bytes) / 1e6, static_cast<double>(base) / 1e6,
+             static_cast<double>(tiny_bytes) / 1e6, static_cast<double>(tiny_need) / 1e6,
              static_cast<double>(bytes) / pixels, static_cast<double>(need) / pixels);
 }
 
@@ -205,8 +210,8 @@ std::vector<Case> cases() {
   add("grayscale", all);
   add("grayscale", few, {{"method", "luminance"}});
   add("resize", all, {{"width", "300"}});
-  add("resize", {"progressive", "rgba16"}, {{"width", "1600"}, {"enlarge", "true"}});
-  add("resize", {"jpeg"}, {{"width", "1600"}, {"enlarge", "true"}, {"format", "webp"}});
+  add("resize", {"rgba16"}, {{"width", "1200"}, {"enlarge", "true"}});
+  add("resize", {"jpeg"}, {{"width", "1200"}, {"enlarge", "true"}, {"format", "webp"}});
   add("crop", few, {{"aspect", "1:2"}, {"gravity", "attention"}});
   add("crop", few, {{"aspect", "1:2"}, {"gravity", "entropy"}});
   add("rotate", {"turned", "interlaced", "frames_webp"}, {{"angle", "90"}});
@@ -226,9 +231,9 @@ std::vector<Case> cases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StepsMemory, ::testing::ValuesIn(cases()), [](const auto& info) {
-  std::string name = info.param.step + "_" + info.param.kind;
-  for (const auto& [key, value] : info.param.params) name += "_" + key + "_" + value.substr(0, 12);
+INSTANTIATE_TEST_SUITE_P(All, StepsMemory, ::testing::ValuesIn(cases()), [](const auto& one) {
+  std::string name = one.param.step + "_" + one.param.kind;
+  for (const auto& [key, value] : one.param.params) name += "_" + key + "_" + value.substr(0, 12);
   std::erase_if(name,
                 [](char c) { return isalnum(static_cast<unsigned char>(c)) == 0 && c != '_'; });
   return name;

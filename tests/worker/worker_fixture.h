@@ -124,7 +124,7 @@ class WorkerFixture {
  private:
   Ticket next_ticket_ = 1;
   // A pipe with a name, through which steps say that they have begun.
-  const std::string said_path_ = testing::TempDir() + "millrace_said_" + std::to_string(getpid());
+  const std::string said_path_ = ::testing::TempDir() + "millrace_said_" + std::to_string(getpid());
   int said_ = -1;
 };
 

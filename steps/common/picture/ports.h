@@ -55,8 +55,8 @@ inline constexpr mr_port kPictureResults[] = {
 // photograph's is 3, and encoders differ more than operations. What is written in the input's
 // format is reckoned by the input's media type.
 inline constexpr uint64_t kChainMemoryBase = 16 << 20;
-inline constexpr uint64_t kDeepPixelMemory = 24, kWebpResultMemory = 64, kGifResultMemory = 44,
-                          kAvifResultMemory = 128;
+inline constexpr uint64_t kDeepPixelMemory = 24, kWebpResultMemory = 96, kGifResultMemory = 72,
+                          kAvifResultMemory = 48;
 inline constexpr mr_memory kChainMemory[] = {
     {sizeof(mr_memory), "image", "image/png", kDeepPixelMemory, 24},
     {sizeof(mr_memory), "image", "image/tiff", kDeepPixelMemory, 24},
