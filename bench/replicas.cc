@@ -6,7 +6,8 @@
 // replicas_idle: what the database is asked by one that has nothing to do.
 // replicas_take_over: from a kill -9 until the last job of the killed one has ended elsewhere.
 // replicas_wait: how much later who waits at another replica hears of an end than who waits at the
-// job's own.
+// job's own, and how soon a job that is cancelled at another replica has ended.
+// replicas_wait_polled: the same over a single server, which has no change streams.
 //
 // The database is SecantusDB: what it costs itself says nothing about mongod.
 #include <fmt/core.h>
@@ -37,7 +38,8 @@ namespace {
 constexpr int kConnections = 64;
 constexpr uint64_t kJobs = 20'000, kCountedJobs = 4'000;
 constexpr double kIdleSeconds = 20, kSettleSeconds = 5;
-constexpr int kTakeOverJobs = 40, kWaits = 30;
+constexpr int kTakeOverJobs = 40, kWaits = 30, kCancels = 20;
+constexpr double kLastingSeconds = 4;  // until a replica listens for verbs on the job
 constexpr int64_t kLeaseSeconds = 10;
 constexpr double kCpuGrowthMax = 1.2, kTripsPerJobMax = 3, kIdleOpsMax = 1, kWaitMsMax = 200,
                  kTakeOverMarginSeconds = 5;
@@ -51,9 +53,10 @@ void pause_seconds(double seconds) {
 
 // Replicas over a database of their own.
 struct Cluster {
-  Cluster(const BenchOptions& options, int count, bool counted)
+  Cluster(const BenchOptions& options, int count, bool counted,
+          DatabaseServer::Kind kind = DatabaseServer::Kind::kReplicaSet)
       : directory(make_directory("replicas")) {
-    database = std::make_unique<DatabaseServer>(directory + "/database");
+    database = std::make_unique<DatabaseServer>(directory + "/database", kind);
     if (counted) counter = std::make_unique<MessageCounter>(database->port());
     const std::string pipelines = directory + "/pipelines", steps = directory + "/steps";
     std::filesystem::create_directory(pipelines);
@@ -277,11 +280,43 @@ bool bench_take_over(const BenchOptions& options) {
   return result.failure.empty();
 }
 
-bool bench_foreign_waits(const BenchOptions& options) {
-  const Cluster cluster(options, 2, false);
+// Milliseconds from the answer to a cancellation at the second replica to the end of the job, as
+// who waits at the first one hears of it.
+std::vector<double> cancel_elsewhere(const BenchOptions& options, const Cluster& cluster) {
+  Photos photos(file_bytes(options.photo));
+  std::vector<std::string> paths;
+  for (int i = 0; i < kCancels; i++) {
+    // Nobody listens on port 1: the notification is tried for minutes.
+    const auto accepted =
+        http_request(cluster.ports[0], "POST",
+                     "/v1/pipelines/grayscale/jobs?callback=http%3A%2F%2F127.0.0.1%3A1%2F",
+                     "Content-Type: image/jpeg\r\n", photos.number(static_cast<uint64_t>(i)));
+    paths.push_back("/v1/jobs/" + (accepted ? json_text_of(accepted->body, "id") : "none"));
+  }
+  pause_seconds(kLastingSeconds);
+  std::vector<double> took_ms;
+  for (const std::string& path : paths) {
+    double ended = 0;
+    std::thread waiter([&] {
+      const auto end = http_request(cluster.ports[0], "GET", path, "Prefer: wait=60\r\n");
+      if (end && json_text_of(end->body, "state") == "cancelled") ended = now_seconds();
+    });
+    http_request(cluster.ports[1], "POST", path + "/cancel", "", "");
+    const double told = now_seconds();
+    waiter.join();
+    if (ended == 0) return {};
+    took_ms.push_back((ended - told) * 1000);
+  }
+  std::sort(took_ms.begin(), took_ms.end());
+  return took_ms;
+}
+
+bool bench_foreign_waits(const BenchOptions& options, DatabaseServer::Kind kind) {
+  const bool polled = kind == DatabaseServer::Kind::kSingle;
+  const Cluster cluster(options, 2, false, kind);
   std::vector<double> late_ms;
   BenchResult result;
-  result.bench = "replicas_wait";
+  result.bench = polled ? "replicas_wait_polled" : "replicas_wait";
   result.jobs = kWaits;
   for (int i = 0; i < kWaits; i++) {
     const auto accepted = http_request(cluster.ports[0], "POST", "/v1/pipelines/lasting/jobs",
@@ -313,6 +348,17 @@ bool bench_foreign_waits(const BenchOptions& options) {
       result.failure = fmt::format("who waits elsewhere hears {:.0f} ms later", late_ms.back());
     }
   }
+  const std::vector<double> cancel_ms = cancel_elsewhere(options, cluster);
+  if (cancel_ms.empty()) {
+    result.failure = "a job was not cancelled";
+  } else {
+    const double usual = cancel_ms[cancel_ms.size() / 2];
+    result.more.emplace_back("cancel_ms_p50", usual);
+    result.more.emplace_back("cancel_ms_max", cancel_ms.back());
+    if (!polled && usual > kWaitMsMax) {
+      result.failure = fmt::format("a cancellation elsewhere takes {:.0f} ms", usual);
+    }
+  }
   print_result(result);
   return result.failure.empty();
 }
@@ -325,8 +371,10 @@ bool bench_replicas(const BenchOptions& options) {
     return true;
   }
   const bool loads = bench_loads(options), idle = bench_idle_replicas(options);
-  const bool take_over = bench_take_over(options), waits = bench_foreign_waits(options);
-  return loads && idle && take_over && waits;
+  const bool take_over = bench_take_over(options);
+  const bool waits = bench_foreign_waits(options, DatabaseServer::Kind::kReplicaSet);
+  const bool polled = bench_foreign_waits(options, DatabaseServer::Kind::kSingle);
+  return loads && idle && take_over && waits && polled;
 }
 
 }  // namespace millrace

@@ -149,13 +149,16 @@ bool Client::wait(int attempt, const Answer& answer) const {
   return true;
 }
 
+std::string Client::shown(const Call& call) const {
+  return fmt::format("{} {}://{}{}", call.method, location_.scheme, location_.request_host(),
+                     printable(location_.path(call.key), 600));
+}
+
 Error Client::classify(const Call& call, const Answer& answer, int attempt, bool* again) {
   *again = false;
   Error error;
   error.status = answer.status;
-  const std::string where =
-      fmt::format("{} {}://{}{}", call.method, location_.scheme, location_.request_host(),
-                  printable(location_.path(call.key), 600));
+  const std::string where = shown(call);
   const std::string tries = fmt::format("attempt {} of {}", attempt, policy_.attempts_max);
   if (answer.trouble == Trouble::kStopped) {
     error.failure = Failure::kStopped;
@@ -191,6 +194,13 @@ Error Client::classify(const Call& call, const Answer& answer, int attempt, bool
 }
 
 Error Client::perform(const Call& call, Answer* answer) {
+  const Outage::Turn turn(&outage_);
+  if (!turn.may_try()) {
+    Error error;
+    error.failure = Failure::kUnavailable;
+    error.message = shown(call) + " was not sent: nobody answers there; it is tried again";
+    return error;
+  }
   bool unknown = false;
   for (int attempt = 1;; attempt++) {
     *answer = once(call);
@@ -199,8 +209,14 @@ Error Client::perform(const Call& call, Answer* answer) {
     Error error = classify(call, *answer, attempt, &again);
     unknown = unknown || error.unknown;
     error.unknown = unknown;
+    const bool silent = again && answer->trouble != Trouble::kNone;
+    if (answer->trouble == Trouble::kNone) outage_.end();
     // What a sink has taken is the caller's to go on from.
-    if (!again || attempt >= policy_.attempts_max || (call.sink && answer->taken > 0)) return error;
+    if (!again || (call.sink && answer->taken > 0)) return error;
+    if (attempt >= policy_.attempts_max || !turn.may_try_again()) {
+      if (silent && policy_.fail_fast) outage_.begin();
+      return error;
+    }
     if (!wait(attempt, *answer)) {
       error.failure = Failure::kStopped;
       return error;

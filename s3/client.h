@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "s3/location.h"
+#include "s3/outage.h"
 #include "s3/signer.h"
 #include "s3/transport.h"
 
@@ -36,6 +37,7 @@ struct Policy {
   int64_t backoff_ms = 100;   // before the second attempt; doubled for each further one
   int64_t backoff_max_ms = 2'000;
   int64_t retry_after_max_ms = 5'000;
+  bool fail_fast = false;  // while nobody answers (s3/outage.h); else each call tries for itself
 };
 
 enum class Failure : uint8_t {
@@ -125,6 +127,7 @@ class Client {
   };
   Answer once(const Call& call) const;
   Error perform(const Call& call, Answer* answer);
+  std::string shown(const Call& call) const;
   Error classify(const Call& call, const Answer& answer, int attempt, bool* again);
   bool wait(int attempt, const Answer& answer) const;
   void note_clock(const Answer& answer);
@@ -136,6 +139,7 @@ class Client {
   const Credentials credentials_;
   const Policy policy_;
   std::function<bool()> go_on_;
+  Outage outage_;
   std::atomic<int64_t> clock_ahead_s_{0};  // of the server's before ours
   std::atomic<bool> clock_wrong_{false};   // by so much that it refuses what we sign
 };

@@ -27,6 +27,24 @@ std::string text_of(const Value& value) {
   return json_text(value, no_blobs, nullptr);
 }
 
+Value memory_value(const StepDecl& step) {
+  const auto map_of = [](const PixelMemory& memory) {
+    return Value::Map{{"per_pixel", static_cast<int64_t>(memory.per_pixel)},
+                      {"per_result_pixel", static_cast<int64_t>(memory.per_result_pixel)}};
+  };
+  Value::List more;
+  for (const MemoryDecl& one : step.more_memory) {
+    Value::Map map = map_of(one.memory);
+    map["port"] = step.with_at(one.port).name;
+    map["value"] = one.value;
+    more.emplace_back(std::move(map));
+  }
+  Value::Map map = map_of(step.memory);
+  map["base"] = static_cast<int64_t>(step.memory_base);
+  map["more"] = std::move(more);
+  return map;
+}
+
 }  // namespace
 
 std::string step_json(const StepDecl& step) {
@@ -47,7 +65,8 @@ std::string step_json(const StepDecl& step) {
                             {"outputs", ports_value(step.outputs)},
                             {"results", ports_value(step.results)},
                             {"reasons", std::move(reasons)},
-                            {"settings", std::move(settings)}});
+                            {"settings", std::move(settings)},
+                            {"memory", memory_value(step)}});
 }
 
 std::string graph_json(const Graph& graph) {

@@ -45,6 +45,7 @@ struct Config {
   bool thread_isolation = false;
   int64_t body_bytes_max = kBodyBytesDefault, pixels_max = kPixelsDefault;
   uint64_t memory_bytes_max = 0;
+  uint64_t workers_memory_bytes = 0;
   uint64_t blob_cache_bytes_max = 0;  // 0: no local copies of blobs in a bucket
   int64_t jobs_max = kJobsResidentDefault, accepted_max = kJobsAcceptedDefault;
   DurationMs retention_ms = 0, lease_ms = 0, drain_ms = 0;
@@ -86,6 +87,7 @@ s3::Credentials s3_credentials();
 
 // Half of the cgroup's memory limit (v1 or v2), or of the machine's memory. [any]
 uint64_t default_memory_bytes();
+uint64_t default_workers_memory_bytes();
 // The directory of the running program, without a slash at its end. [any]
 std::string program_directory();
 

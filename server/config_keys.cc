@@ -37,6 +37,9 @@ const std::vector<ConfigKey>& config_keys() {
        "URL}}."},
       {"workers.cpu", K::kInt, "", "Steps of the cpu lane that run at once; default: the cores."},
       {"workers.io", K::kInt, "32", "Steps of the io lane that run at once."},
+      {"workers.memory", K::kSize, "",
+       "Memory that running steps of the cpu lane may be promised, by the sizes of their images; "
+       "default: three eighths of what there is."},
       {"workers.isolation", K::kWord, "process",
        "process: sandboxed children; thread: for debugging a plugin.", "process thread"},
       {"limits.body", K::kSize, "64MiB", "The largest upload."},

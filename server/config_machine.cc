@@ -47,12 +47,20 @@ uint64_t cgroup_limit() {
   return least;
 }
 
-}  // namespace
-
-uint64_t default_memory_bytes() {
+uint64_t memory_there_is() {
   const auto machine =
       static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  return std::min(machine, cgroup_limit()) / 2;
+  return std::min(machine, cgroup_limit());
+}
+
+}  // namespace
+
+// An eighth is left: for the server itself, and for what idle workers keep.
+uint64_t default_memory_bytes() {
+  return memory_there_is() / 2;
+}
+uint64_t default_workers_memory_bytes() {
+  return memory_there_is() / 8 * 3;
 }
 
 s3::Credentials s3_credentials() {

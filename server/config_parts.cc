@@ -287,6 +287,7 @@ Status ConfigBuilder::set_size(std::string_view key, const std::string& text) {
     config_->body_bytes_max = *size;
   }
   if (key == "limits.memory") config_->memory_bytes_max = static_cast<uint64_t>(*size);
+  if (key == "workers.memory") config_->workers_memory_bytes = static_cast<uint64_t>(*size);
   return {};
 }
 
@@ -382,6 +383,7 @@ std::vector<Status> ConfigBuilder::finish() {
   if (c.steps.empty()) c.steps = program_directory() + "/steps";
   if (c.stores.empty()) c.stores.push_back({"default", c.data + "/store", "", std::nullopt});
   if (c.memory_bytes_max == 0) c.memory_bytes_max = default_memory_bytes();
+  if (c.workers_memory_bytes == 0) c.workers_memory_bytes = default_workers_memory_bytes();
   if (!workers_cpu_given_) c.workers_cpu = std::max(1u, std::thread::hardware_concurrency());
   if (!auth_mode_given_) c.auth_mode = c.auth_token.empty() ? AuthMode::kNone : AuthMode::kToken;
   if (auth_mode_given_ && c.auth_mode == AuthMode::kToken && c.auth_token.empty()) {

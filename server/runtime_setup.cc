@@ -31,6 +31,7 @@ Result<RuntimeOptions> runtime_options(const Config& config) {
   options.workers.cpu = config.workers_cpu;
   options.workers.io = config.workers_io;
   options.workers.pixels_max = static_cast<uint64_t>(config.pixels_max);
+  options.workers.memory_budget_bytes = config.workers_memory_bytes;
   options.workers.settings = std::move(*settings);
   for (const NamedStore& store : config.stores) {
     if (!store.s3) options.workers.io_paths.push_back({store.directory, true});

@@ -93,12 +93,14 @@ bool DatabaseServer::installed() {
   return ::access(kDatabaseProgram.c_str(), X_OK) == 0;
 }
 
-DatabaseServer::DatabaseServer(const std::string& directory) {
+DatabaseServer::DatabaseServer(const std::string& directory, Kind kind) {
   std::filesystem::create_directories(directory);
   const std::string log = directory + "/log", mark = "listening on 127.0.0.1:";
-  pid_ = spawn({kDatabaseProgram, "--host", "127.0.0.1", "--port", "0", "--storage-path",
-                directory + "/data", "--sync-on-commit", "--log-level", "INFO"},
-               log);
+  std::vector<std::string> command = {
+      kDatabaseProgram,    "--host",           "127.0.0.1",   "--port", "0", "--storage-path",
+      directory + "/data", "--sync-on-commit", "--log-level", "INFO"};
+  if (kind == Kind::kSingle) command.emplace_back("--standalone");
+  pid_ = spawn(std::move(command), log);
   const double until = now_seconds() + kStartSeconds;
   // It says in its log which port it took.
   for (;; pause_shortly()) {

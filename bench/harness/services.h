@@ -25,8 +25,10 @@ class DatabaseServer {
  public:
   // Whether its program is there.
   static bool installed();
-  // SecantusDB; each commit is synced. `directory` is made.
-  explicit DatabaseServer(const std::string& directory);
+  // SecantusDB; each commit is synced. `directory` is made. A single server has no change streams,
+  // else it is a replica set of one.
+  enum class Kind : uint8_t { kReplicaSet, kSingle };
+  explicit DatabaseServer(const std::string& directory, Kind kind = Kind::kReplicaSet);
   ~DatabaseServer() { kill(); }
   DatabaseServer(const DatabaseServer&) = delete;
   DatabaseServer& operator=(const DatabaseServer&) = delete;

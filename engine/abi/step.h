@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 #define MR_ABI_MAJOR 1u
-#define MR_ABI_MINOR 0u
+#define MR_ABI_MINOR 1u
 
 /* What run() returns. Anything else counts as MR_FAILED with reason "invalid_result". */
 #define MR_OK 0        /* every required output was written */
@@ -154,6 +154,10 @@ typedef struct mr_host {
    * set. NULL for a key that the step did not declare. Secrets arrive resolved: never log or store
    * them. */
   const char* (*setting)(const struct mr_call* call, const char* key);
+  /* Since 1.1. After describe() of an output with several frames or pages: the pixels of all of
+   * them together, by which the memory of the steps that read it is reckoned. Not said: width x
+   * height. */
+  int32_t (*pixels)(const struct mr_call* call, uint32_t output, uint64_t pixels);
 } mr_host;
 
 /* One attempt of one step. */
@@ -171,6 +175,16 @@ typedef struct mr_call {
   int64_t timeout_ms; /* from now until progress() says MR_CANCELLED, shortly before it is killed */
   uint64_t pixels_max; /* limits.pixels: over all frames of one image */
 } mr_call;
+
+/* Since 1.1. A value of an input or parameter with which a step takes more; each number counts
+ * instead of the step's own where it is more. */
+typedef struct mr_memory {
+  uint32_t size;      /* sizeof(mr_memory) */
+  const char* port;   /* the input's or parameter's name */
+  const char* value;  /* of a bool, string or enum; of a blob its media type, such as image/webp */
+  uint64_t per_pixel; /* as mr_step.memory_per_pixel */
+  uint64_t per_result_pixel; /* as mr_step.memory_per_result_pixel */
+} mr_memory;
 
 typedef struct mr_step {
   uint32_t size; /* sizeof(mr_step) */
@@ -191,6 +205,19 @@ typedef struct mr_step {
   uint32_t reason_count;
   const char* settings; /* io lane: configuration keys, separated by spaces; NULL: none */
   int32_t (*run)(const mr_call* call);
+  /* Since 1.1, cpu lane. The most memory that run() takes beside the bytes of its inputs and
+   * outputs: memory_base, memory_per_pixel for each pixel of every blob input, over all its frames,
+   * and memory_per_result_pixel for each pixel that comes out: as many as go in, or, where the int
+   * parameters result_width and result_height are given, as many as fill such a side. A call waits
+   * until so much of `workers.memory` is free. All 0: it is not known, and the call does not wait.
+   */
+  uint64_t memory_base;
+  uint64_t memory_per_pixel;
+  uint64_t memory_per_result_pixel;
+  const char* result_width; /* NULL: no such parameter */
+  const char* result_height;
+  const mr_memory* memory;
+  uint32_t memory_count;
 } mr_step;
 
 typedef struct mr_plugin {

@@ -95,6 +95,11 @@ constexpr int kIoWorkersDefault = 32;
 constexpr size_t kFrameBytesMax = 256 * 1024;  // one packet on a worker's wire
 constexpr size_t kInlineBlobBytesMax = 4096;   // larger blobs travel through the slab
 constexpr int kStepsBeforeRecycle = 100'000;
+// Calls that need memory and may go before one that waits for more of it (workers.memory).
+constexpr uint32_t kMemoryOvertakesMax = 16;
+// An image that no step has described counts as so many pixels a byte, and limits.pixels at most:
+// photographs have about 3, drawings some dozens.
+constexpr uint64_t kPixelsPerByteUnseen = 16;
 
 // HTTP
 constexpr int kConnectionsMax = 10'000;

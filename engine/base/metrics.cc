@@ -246,6 +246,9 @@ std::string Metrics::text() const {
   backlog.write(&out);
   workers_busy.write(&out);
   workers.write(&out);
+  workers_memory.write(&out);
+  workers_memory_max.write(&out);
+  workers_memory_waiting.write(&out);
   commit_duration.write(&out);
   commit_batch.write(&out);
   http_requests.write(&out);

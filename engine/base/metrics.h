@@ -111,6 +111,13 @@ struct Metrics {
       {"lane"}};
   Family<Gauge> workers_busy{"millrace_workers_busy", "Workers that run a step now.", {"lane"}};
   Family<Gauge> workers{"millrace_workers", "Workers there are.", {"lane"}};
+  Family<Gauge> workers_memory{"millrace_workers_memory_bytes",
+                               "Memory that running steps were promised, by their images' sizes.",
+                               {}};
+  Family<Gauge> workers_memory_max{
+      "millrace_workers_memory_bytes_max", "What running steps may be promised.", {}};
+  Family<Gauge> workers_memory_waiting{
+      "millrace_workers_memory_waiting", "Steps that wait until memory for them is free.", {}};
   Family<Histogram> commit_duration{"millrace_commit_duration_seconds",
                                     "Time of one group commit, sync included.",
                                     {},
@@ -129,6 +136,11 @@ struct Metrics {
       "millrace_resident_bytes", "Bytes of uploads and results in memory.", {}};
   Family<Counter> fenced_writes{
       "millrace_fenced_writes_total", "Records that another node had taken over.", {}};
+  Family<Counter> heard_changes{
+      "millrace_heard_changes_total",
+      "Changes of other replicas' jobs that somebody waits for here (wait) and requests from other "
+      "replicas (verb), by what told of them: stream or poll.",
+      {"what", "by"}};
   Family<Counter> late_results{
       "millrace_late_results_total", "Results that came when nobody waited for them any more.", {}};
   Family<Gauge> build_info{"millrace_build_info", "1, with the version as a label.", {"version"}};

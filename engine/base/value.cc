@@ -38,6 +38,7 @@ bool needs_utf16_sort(const Value::Map& map) {
   return false;
 }
 
+// Without `pixels`: texts of records that were frozen before it came must not change.
 void write_canonical_blob(const BlobRef& blob, const void*, std::string* out) {
   CHECK(blob.content != nullptr && blob.content->digest.has_value());
   *out += R"({"$blob":{"digest":")";
@@ -197,7 +198,7 @@ class Reader {
     }
     const auto inner = object[kBlobMember];
     std::string_view digest_text, media_type;
-    uint64_t size = 0, width = 0, height = 0;
+    uint64_t size = 0, width = 0, height = 0, pixels = 0;
     const bool ok = inner["digest"].get(digest_text) == simdjson::SUCCESS &&
                     inner["media_type"].get(media_type) == simdjson::SUCCESS &&
                     inner["size"].get(size) == simdjson::SUCCESS;
@@ -206,10 +207,12 @@ class Reader {
       return Status::corrupt(errors::kStoreCorrupt, "a stored blob reference is damaged");
     if (inner["width"].get(width) != simdjson::SUCCESS) width = 0;
     if (inner["height"].get(height) != simdjson::SUCCESS) height = 0;
+    if (inner["pixels"].get(pixels) != simdjson::SUCCESS) pixels = 0;
     BlobRef blob;
     blob.media_type = media_type;
     blob.width = static_cast<uint32_t>(width);
     blob.height = static_cast<uint32_t>(height);
+    blob.pixels = pixels;
     if (known_ != nullptr) blob.content = (*known_)[*digest];
     if (blob.content == nullptr) {
       blob.content = std::make_shared<BlobContent>();

@@ -38,6 +38,7 @@ struct BlobRef {
   std::string media_type;  // what the bytes are, not what somebody said
   uint32_t width = 0;      // pixels; 0 while no step has seen the image
   uint32_t height = 0;
+  uint64_t pixels = 0;  // over all frames or pages; 0: width x height
 };
 
 class Value {

@@ -72,6 +72,7 @@ Result<std::unique_ptr<S3BlobStore>> S3BlobStore::open(S3BlobOptions options) {
     if (!opened.ok()) return opened.status();
     cache = std::move(*opened);
   }
+  options.policy.fail_fast = true;  // whoever uploads is to hear of it
   std::unique_ptr<S3BlobStore> store(new S3BlobStore(std::move(options)));
   store->cache_ = std::move(cache);
   return store;

@@ -54,6 +54,9 @@ const CoreStats& Core::stats() const {
         static_cast<int64_t>(state_->ready[lane].size() + state_->suspects_ready.size_of(lane));
     stats.running[lane] = state_->running[lane];
   }
+  stats.taken_in = state_->serials;
+  const Job* oldest = state_->all.front();
+  stats.oldest = oldest == nullptr ? stats.taken_in + 1 : oldest->serial;
   return stats;
 }
 

@@ -56,6 +56,8 @@ struct CoreStats {
   int64_t running[kLanes] = {0, 0};
   uint64_t late_results = 0;  // outcomes of tickets nobody waits for any more
   uint64_t fenced_writes = 0;
+  uint64_t taken_in = 0;  // jobs that became resident so far
+  uint64_t oldest = 0;    // of those that are resident, which it was; beyond taken_in: none is
 };
 
 class Core {

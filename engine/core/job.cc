@@ -18,6 +18,7 @@ void write_blob(const BlobRef& blob, const void*, std::string* out) {
   if (blob.height != 0) *out += ",\"height\":" + std::to_string(blob.height);
   *out += ",\"media_type\":";
   append_json_string(blob.media_type, out);
+  if (blob.pixels != 0) *out += ",\"pixels\":" + std::to_string(blob.pixels);
   *out += ",\"size\":" + std::to_string(content.size_bytes);
   if (blob.width != 0) *out += ",\"width\":" + std::to_string(blob.width);
   *out += "}}";

@@ -34,6 +34,19 @@ struct ReasonDecl {
   bool no_space = false;  // waited out, not counted as an attempt
 };
 
+// What a step takes for each pixel that goes in, and that comes out.
+struct PixelMemory {
+  uint64_t per_pixel = 0;
+  uint64_t per_result_pixel = 0;
+};
+
+// With this value of a with port (of a blob: its media type) it is so much, where that is more.
+struct MemoryDecl {
+  int port = 0;
+  std::string value;
+  PixelMemory memory;
+};
+
 struct StepDecl {
   std::string name;
   uint32_t major = 1, minor = 0;
@@ -47,6 +60,15 @@ struct StepDecl {
   std::vector<PortDecl> results;  // values
   std::vector<ReasonDecl> reasons;
   std::vector<std::string> settings;
+  // The memory of a call, at most. All 0: unknown.
+  uint64_t memory_base = 0;
+  PixelMemory memory;
+  int result_width = -1, result_height = -1;  // with ports that bound a result's sides; -1: none
+  std::vector<MemoryDecl> more_memory;
+  bool declares_memory() const {
+    return memory_base > 0 || memory.per_pixel > 0 || memory.per_result_pixel > 0 ||
+           !more_memory.empty();
+  }
 
   // In a pipeline inputs and params share one name space (`with`), outputs and results another
   // (`steps.ID.NAME`). Ports are numbered inputs first, then params; outputs first, then results.

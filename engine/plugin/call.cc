@@ -96,6 +96,20 @@ int32_t host_describe(const mr_call* call, uint32_t output, const char* media_ty
   to.media_type = media_type;
   to.width = width;
   to.height = height;
+  to.pixels = 0;
+  return go_on(*running);
+}
+
+int32_t host_pixels(const mr_call* call, uint32_t output, uint64_t pixels) {
+  Running* running = enter(call);
+  if (running == nullptr) return MR_FAILED;
+  auto& outputs = running->end->outputs;
+  if (output >= outputs.size()) {
+    return wrong(running, fmt::format("pixels() of output {}, the step declares {}", output,
+                                      outputs.size()));
+  }
+  if (!outputs[output].described) return wrong(running, "pixels() before describe()");
+  outputs[output].pixels = pixels;
   return go_on(*running);
 }
 
@@ -263,7 +277,7 @@ const char* host_setting(const mr_call* call, const char* key) {
 const mr_host kHost = {sizeof(mr_host), host_write,        host_describe,      host_forward,
                        host_result_int, host_result_float, host_result_string, host_result_json,
                        host_fail,       host_retry_after,  host_note,          host_progress,
-                       host_setting};
+                       host_setting,    host_pixels};
 
 void reset(const StepDecl& decl, CallEnd* end) {
   end->status = MR_OK;

@@ -64,6 +64,7 @@ struct CallOutput {
   bool described = false;
   std::string media_type;
   uint32_t width = 0, height = 0;
+  uint64_t pixels = 0;  // over all frames or pages; 0: width x height
 };
 
 struct CallResult {

@@ -1,5 +1,7 @@
 #include "engine/plugin/declaration.h"
 
+#include <algorithm>
+
 #include "engine/base/errors.h"
 #include "engine/base/value.h"
 
@@ -21,6 +23,26 @@ Value ports_to_value(const std::vector<PortDecl>& ports) {
   Value::List list;
   for (const PortDecl& port : ports) list.emplace_back(port_to_value(port));
   return list;
+}
+
+void set_pixel_memory(const PixelMemory& memory, Value::Map* map) {
+  (*map)["per_pixel"] = static_cast<int64_t>(memory.per_pixel);
+  (*map)["per_result_pixel"] = static_cast<int64_t>(memory.per_result_pixel);
+}
+
+Value memory_to_value(const StepDecl& step) {
+  Value::List more;
+  for (const MemoryDecl& one : step.more_memory) {
+    Value::Map map{{"port", int64_t{one.port}}, {"value", one.value}};
+    set_pixel_memory(one.memory, &map);
+    more.emplace_back(std::move(map));
+  }
+  Value::Map map{{"base", static_cast<int64_t>(step.memory_base)},
+                 {"result_width", int64_t{step.result_width}},
+                 {"result_height", int64_t{step.result_height}},
+                 {"more", std::move(more)}};
+  set_pixel_memory(step.memory, &map);
+  return map;
 }
 
 Value step_to_value(const StepDecl& step) {
@@ -49,6 +71,7 @@ Value step_to_value(const StepDecl& step) {
   Value::List settings;
   for (const std::string& key : step.settings) settings.emplace_back(key);
   map["settings"] = std::move(settings);
+  map["memory"] = memory_to_value(step);
   return map;
 }
 
@@ -110,6 +133,27 @@ std::vector<PortDecl> ports_from_value(const Value::List& list, bool* ok) {
   return ports;
 }
 
+PixelMemory pixel_memory(const Members& members) {
+  return {static_cast<uint64_t>(members.integer("per_pixel")),
+          static_cast<uint64_t>(members.integer("per_result_pixel"))};
+}
+
+void memory_from_value(const Value& value, StepDecl* step, bool* ok) {
+  const Members members(value, ok);
+  step->memory_base = static_cast<uint64_t>(members.integer("base"));
+  step->memory = pixel_memory(members);
+  step->result_width = static_cast<int>(members.integer("result_width"));
+  step->result_height = static_cast<int>(members.integer("result_height"));
+  *ok = *ok && std::max(step->result_width, step->result_height) < step->with_count();
+  for (const Value& item : members.list("more")) {
+    const Members more(item, ok);
+    step->more_memory.push_back(
+        {static_cast<int>(more.integer("port")), more.text("value"), pixel_memory(more)});
+    const int port = step->more_memory.back().port;
+    *ok = *ok && port >= 0 && port < step->with_count();
+  }
+}
+
 StepDecl step_from_value(const Value& value, bool* ok) {
   const Members members(value, ok);
   StepDecl step;
@@ -138,6 +182,8 @@ StepDecl step_from_value(const Value& value, bool* ok) {
   for (const Value& key : members.list("settings")) {
     if (key.kind() == Value::Kind::kString) step.settings.push_back(key.as_string());
   }
+  const Value* memory = value.find("memory");
+  memory_from_value(memory != nullptr ? *memory : Value(), &step, ok);
   return step;
 }
 

@@ -17,6 +17,8 @@ namespace {
 
 constexpr uint32_t kStructBytesMax = 4096;
 constexpr uint32_t kListMax = 4096;  // steps of a plugin, reasons of a step
+constexpr uint64_t kMemoryBaseMax = uint64_t{1} << 40;
+constexpr uint64_t kMemoryPerPixelMax = uint64_t{1} << 20;
 
 // The end of the last member that every version of step.h has had.
 #define MILLRACE_END_OF(type, member) (offsetof(type, member) + sizeof(type::member))
@@ -24,6 +26,7 @@ constexpr size_t kPluginBytesMin = MILLRACE_END_OF(mr_plugin, step_count);
 constexpr size_t kStepBytesMin = MILLRACE_END_OF(mr_step, run);
 constexpr size_t kPortBytesMin = MILLRACE_END_OF(mr_port, type);
 constexpr size_t kReasonBytesMin = MILLRACE_END_OF(mr_reason, name);
+constexpr size_t kMemoryBytesMin = MILLRACE_END_OF(mr_memory, per_pixel);
 #undef MILLRACE_END_OF
 
 // Copies as much of a plugin's struct as the plugin has; the rest is zero. False: the size it
@@ -170,6 +173,62 @@ Status read_settings(const mr_step& raw, const std::string& where, StepDecl* dec
   return {};
 }
 
+Status check_memory(const PixelMemory& memory, const std::string& where) {
+  const uint64_t most = std::max(memory.per_pixel, memory.per_result_pixel);
+  if (most <= kMemoryPerPixelMax) return {};
+  return refuse(fmt::format("{}: {} bytes of memory for each pixel, at most {} are possible", where,
+                            most, kMemoryPerPixelMax));
+}
+
+// Where it is more.
+Status read_more_memory(const mr_step& raw, const std::string& where, StepDecl* decl) {
+  if (raw.memory_count == 0) return {};
+  if (raw.memory == nullptr || raw.memory_count > kListMax) {
+    return refuse(fmt::format("{}: {} entries of memory cannot be read", where, raw.memory_count));
+  }
+  const uint32_t stride = raw.memory->size;
+  const auto* at = reinterpret_cast<const uint8_t*>(raw.memory);
+  for (uint32_t i = 0; i < raw.memory_count; i++, at += stride) {
+    mr_memory more;
+    if (!read_sized(at, kMemoryBytesMin, &more) || more.size != stride) {
+      return refuse(
+          fmt::format("{} memory {}: mr_memory.size is not set (use sizeof(mr_memory))", where, i));
+    }
+    const int port = decl->with_port(text_of(more.port));
+    if (port < 0) {
+      return refuse(fmt::format("{} memory {}: \"{}\" is none of its inputs and parameters", where,
+                                i, text_of(more.port)));
+    }
+    const PixelMemory memory{more.per_pixel, more.per_result_pixel};
+    RETURN_IF_ERROR(check_memory(memory, where));
+    decl->more_memory.push_back({port, text_of(more.value), memory});
+  }
+  return {};
+}
+
+// The int parameter that bounds a side of the result.
+Status read_side(const char* name, const std::string& where, const StepDecl& decl, int* port) {
+  if (name == nullptr) return {};
+  *port = decl.with_port(name);
+  if (*port >= 0 && decl.with_at(*port).type.kind == Type::Kind::kInt) return {};
+  return refuse(fmt::format("{}: the result's side \"{}\" is no int parameter of it", where, name));
+}
+
+Status read_memory(const mr_step& raw, const std::string& where, StepDecl* decl) {
+  decl->memory_base = raw.memory_base;
+  decl->memory = {raw.memory_per_pixel, raw.memory_per_result_pixel};
+  if (raw.memory_base > kMemoryBaseMax) {
+    return refuse(fmt::format("{}: memory_base is {}, at most {} bytes are possible", where,
+                              raw.memory_base, kMemoryBaseMax));
+  }
+  RETURN_IF_ERROR(check_memory(decl->memory, where));
+  RETURN_IF_ERROR(read_side(raw.result_width, where, *decl, &decl->result_width));
+  RETURN_IF_ERROR(read_side(raw.result_height, where, *decl, &decl->result_height));
+  RETURN_IF_ERROR(read_more_memory(raw, where, decl));
+  if (!decl->declares_memory() || decl->lane == Lane::kCpu) return {};
+  return refuse(fmt::format("{}: memory is declared for the cpu lane only", where));
+}
+
 Status read_step(const mr_step* from, uint32_t index, LoadedStep* step) {
   mr_step raw;
   if (from == nullptr || !read_sized(from, kStepBytesMin, &raw)) {
@@ -206,6 +265,7 @@ Status read_step(const mr_step* from, uint32_t index, LoadedStep* step) {
     return refuse(fmt::format("{}: more than {} ports", where, kPortsMax));
   }
   RETURN_IF_ERROR(read_reasons(raw, where, &decl));
+  RETURN_IF_ERROR(read_memory(raw, where, &decl));
   return read_settings(raw, where, &decl);
 }
 

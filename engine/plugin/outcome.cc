@@ -13,6 +13,7 @@ namespace millrace {
 namespace {
 
 constexpr size_t kNoteBytesMax = 200;
+constexpr uint64_t kPixelsSaidMax = uint64_t{1} << 53;  // every reader of JSON takes it
 constexpr int64_t kRetryAfterMsMax = 7 * 86'400'000LL;
 
 bool is_media_type(std::string_view text) {
@@ -58,6 +59,7 @@ Result<Value> output_value(const PortDecl& port, const StepDecl& decl,
     blob.media_type = std::move(output->media_type);
     blob.width = output->width;
     blob.height = output->height;
+    blob.pixels = std::min(output->pixels, kPixelsSaidMax);
   }
   return Value(std::move(blob));
 }

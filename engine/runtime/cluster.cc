@@ -1,5 +1,5 @@
 // This node among the others of a shared store: its lease, its looks at them, the jobs it claims,
-// the verbs it applies and leaves, the jobs of others that somebody here waits for.
+// the verbs it applies and leaves.
 #include "engine/runtime/cluster.h"
 
 #include "engine/base/errors.h"
@@ -10,8 +10,8 @@ namespace millrace {
 namespace {
 
 constexpr int64_t kClaimedRetryMs = 100;  // between looks whether a claim has brought its jobs
-constexpr int64_t kWatchEveryMs = 100;  // between looks at other nodes' jobs, while somebody waits
-constexpr int64_t kVerbsEveryMs = 1'000;  // between looks for verbs, while jobs are here
+// Between looks for verbs, while jobs are here; and where a stream tells of them.
+constexpr int64_t kVerbsEveryMs = 1'000, kVerbsHeardEveryMs = 5'000;
 constexpr int64_t kDepartRetryMs = 1'000;
 
 Verb core_verb(const PendingVerb& pending) {
@@ -218,6 +218,7 @@ void LocalRuntime::claim_from_gone(int64_t room) {
       }
       end_verb_read();
       arrivals_.read_ends();
+      if (claimed > 0) watch_foreign();  // somebody here may have waited for them
       const bool more = page->ok() && (*page)->next.has_value();
       if (more && room > claimed) {
         claim_from_gone(room - claimed);
@@ -232,14 +233,26 @@ void LocalRuntime::claim_from_gone(int64_t room) {
 
 void LocalRuntime::look_at_verbs() {
   if (cluster_.departed) return;
-  after(kVerbsEveryMs, [this] { look_at_verbs(); });
-  if (core_->stats().accepted == 0 || cluster_.verb_reads > 0) return;
+  listen_for_verbs();
+  const bool heard = trusts_stream() && hears_verbs();
+  after(heard ? kVerbsHeardEveryMs : kVerbsEveryMs, [this] { look_at_verbs(); });
+  look_for_verbs(false);
+}
+
+void LocalRuntime::look_for_verbs(bool hinted) {
+  if (cluster_.departed || core_->stats().accepted == 0) return;
+  if (cluster_.verb_reads > 0) {
+    cluster_.verbs_hinted = cluster_.verbs_hinted || hinted;  // what is read may be older
+    return;
+  }
   cluster_.verb_reads++;
-  on_reader([this] {
+  const bool covered = hears_verbs();
+  on_reader([this, hinted, covered] {
     auto verbs = std::make_shared<Result<std::vector<PendingVerb>>>(
         shared_->pending_verbs(node_, kVerbsPageMax));
-    return [this, verbs] {
+    return [this, verbs, hinted, covered] {
       if (verbs->ok()) {
+        count_verbs(**verbs, hinted, covered);
         for (const PendingVerb& verb : **verbs) on_verb(verb);
       }
       end_verb_read();
@@ -262,6 +275,7 @@ void LocalRuntime::end_verb_read() {
     note(VerbGone{wall_clock_ms(), done.key, done.verb});
   }
   cluster_.gone_verbs.clear();
+  if (std::exchange(cluster_.verbs_hinted, false)) look_for_verbs(true);
 }
 
 // What it asked for is durable: its document may go.
@@ -323,80 +337,6 @@ void LocalRuntime::put_verb(WaiterId waiter, const JobId& job, JobReply reply) {
       reply_to(waiter, std::move(*shown));
     };
   });
-}
-
-// ---- jobs of other nodes that somebody here waits for
-
-void LocalRuntime::watch_foreign() {
-  if (shared_ == nullptr || cluster_.watching) return;
-  cluster_.watching = true;
-  after(kWatchEveryMs, [this] { look_at_foreign(); });
-}
-
-void LocalRuntime::look_at_foreign() {
-  cluster_.watching = false;
-  const TimeMs now = wall_clock_ms();
-  std::vector<WatchedJob> known;
-  std::set<JobKey> seen;
-  const auto ask = [&](const JobKey& key) {
-    if (!seen.insert(key).second) return;
-    const auto rev = cluster_.known_revs.find(key);
-    known.push_back({key, rev == cluster_.known_revs.end() ? 0 : rev->second});
-  };
-  std::vector<std::pair<WaiterId, ForeignWait>> over;
-  for (const auto& [waiter, wait] : cluster_.waits) {
-    const bool here = core_->view(wait.job.key).has_value();
-    if (here || now >= wait.until || !waiters_.contains(waiter)) {
-      over.emplace_back(waiter, wait);
-    } else {
-      ask(wait.job.key);
-    }
-  }
-  for (const auto& [waiter, wait] : over) {
-    cluster_.waits.erase(waiter);
-    if (!waiters_.contains(waiter)) continue;
-    if (now < wait.until) {
-      note(Wait{now, waiter, wait.job.key, wait.until});  // it came here
-      continue;
-    }
-    read_stored(wait.job.key, [this, waiter = waiter, job = wait.job](StoredResult stored) {
-      reply_to(waiter, stored_reply(job, stored));
-    });
-  }
-  for (const auto& [key, subscriptions] : subscribed_) {
-    if (!core_->resident(key)) ask(key);
-  }
-  std::erase_if(cluster_.known_revs, [&](const auto& one) { return !seen.contains(one.first); });
-  if (known.empty()) return;
-  cluster_.watching = true;
-  on_reader([this, known = std::move(known)] {
-    auto changed = std::make_shared<Result<std::vector<ChangedJob>>>(shared_->changed(known));
-    return [this, changed] {
-      cluster_.watching = false;
-      if (changed->ok()) {
-        for (const ChangedJob& change : **changed) on_changed(change);
-      }
-      if (!cluster_.waits.empty() || !subscribed_.empty()) watch_foreign();
-    };
-  });
-}
-
-void LocalRuntime::on_changed(const ChangedJob& change) {
-  if (change.job) cluster_.known_revs[change.key] = change.job->record.rev;
-  const bool ended = !change.job || change.job->tombstone || is_final(change.job->record.state);
-  if (change.job && !change.job->tombstone && subscribed_.contains(change.key) &&
-      !core_->resident(change.key)) {
-    publish(change.key, stored_view(change.job->record));
-  }
-  if (!ended) return;
-  std::vector<std::pair<WaiterId, JobId>> answered;
-  for (const auto& [waiter, wait] : cluster_.waits) {
-    if (wait.job.key == change.key) answered.emplace_back(waiter, wait.job);
-  }
-  for (const auto& [waiter, job] : answered) {
-    cluster_.waits.erase(waiter);
-    reply_to(waiter, stored_reply(job, change.job));
-  }
 }
 
 }  // namespace millrace

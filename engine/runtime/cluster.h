@@ -13,12 +13,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "engine/core/event.h"
 #include "engine/runtime/lease_keeper.h"
+#include "engine/runtime/listener.h"
 
 namespace millrace {
 
@@ -101,7 +103,16 @@ struct Cluster {
   // Jobs of other nodes that somebody here waits for.
   std::unordered_map<WaiterId, ForeignWait> waits;
   std::unordered_map<JobKey, uint64_t, JobKeyHash> known_revs;
-  bool watching = false;  // a look is under way or planned
+  bool looking_at_foreign = false;
+  int64_t foreign_due_us = 0;  // monotonic, of the next look at them; 0: none is planned
+  // Hints: what this node listens for, and what was heard and is not looked at yet.
+  std::unique_ptr<Listener> listener;
+  Topics topics;
+  std::set<JobKey> hinted;
+  bool hinted_all = false, verbs_hinted = false;
+  uint64_t taken_in = 0;                         // CoreStats, at the last look for verbs
+  int64_t distrust_until_us = 0;                 // monotonic: a look was quicker than the stream
+  std::set<std::array<uint8_t, 16>> seen_verbs;  // by that look
   bool departing = false, departed = false;
   // Until when (boot_clock_us) the blobs that the batch with the writer names are known to be
   // there; the writer asks before it sends.

@@ -74,6 +74,7 @@ LocalRuntime::~LocalRuntime() {
   blob_threads_.reset();
   reader_.reset();
   writer_.reset();
+  cluster_.listener.reset();
   cluster_.keeper.reset();  // which both may have been using
   workers_.reset();
   if (running_slots_) running_slots_->end();
@@ -143,7 +144,11 @@ Status LocalRuntime::open_parts() {
   watch(poll_fd_, reader_->poll_fd());
   watch(poll_fd_, blob_threads_->poll_fd());
   watch(poll_fd_, workers_->poll_fd());
-  if (shared_ != nullptr) begin_shared_blobs();
+  if (shared_ != nullptr) {
+    begin_shared_blobs();
+    cluster_.listener = std::make_unique<Listener>(shared_);
+    watch(poll_fd_, cluster_.listener->poll_fd());
+  }
   sweeper_.emplace(std::max(options_.retention_ms, kBlobGraceMsMin), wall_clock_ms(),
                    monotonic_us() / 1000);
   return {};
@@ -173,6 +178,7 @@ void LocalRuntime::pump() {
   if (shared_ != nullptr) look_at_lease(now);
   if (shared_ != nullptr) secure_batch();
   collect_arrivals(now);
+  if (shared_ != nullptr) hear();
   run_timers();
   if (core_->next_deadline() <= now) note(Tick{now});
   update_capacity(now);

@@ -158,15 +158,29 @@ class LocalRuntime final : public Runtime {
   void claim_from_gone(int64_t room);
   void forget_gone();
   void look_at_verbs();
+  void look_for_verbs(bool hinted);
   void on_verb(const PendingVerb& verb);
   void adopt_own(const JobId& job, std::function<void(Status)> then);
   void end_verb_read();
   void verb_done(const VerbDone& done);
   void put_verb(WaiterId waiter, const JobId& job, JobReply reply);
-  void watch_foreign();
-  void look_at_foreign();
-  void on_changed(const ChangedJob& change);
   void depart_when_idle();
+  // what happens at the others and somebody here wants to know (foreign.cc)
+  void listen();
+  void listen_for_verbs();
+  void listen_for_jobs(std::vector<JobKey> keys);
+  void hear();
+  bool trusts_stream() const;
+  bool hears_verbs() const;
+  void count_heard(const char* what, bool hinted, bool covered);
+  void count_verbs(const std::vector<PendingVerb>& verbs, bool hinted, bool covered);
+  void watch_foreign();
+  void plan_foreign_look(int64_t in_ms);
+  int64_t foreign_pause_ms(const std::vector<WatchedJob>& known) const;
+  std::vector<WatchedJob> foreign_jobs();
+  bool is_news(const ChangedJob& change) const;
+  void look_at_foreign(bool hinted);
+  void on_changed(const ChangedJob& change);
   // blobs of a shared store (shared_blobs.cc)
   void begin_shared_blobs();
   void put_bytes(const PutBytes& put);

@@ -365,6 +365,10 @@ std::string LocalRuntime::metrics_text() {
                                                 : static_cast<double>(queued) *
                                                       workers.mean_run_seconds / workers.workers;
     m.backlog.with(label).set(backlog);
+    if (lane != Lane::kCpu) continue;
+    m.workers_memory.with({}).set(static_cast<double>(workers.memory.reserved_bytes));
+    m.workers_memory_max.with({}).set(static_cast<double>(workers.memory.bytes_max));
+    m.workers_memory_waiting.with({}).set(workers.memory.waiting);
   }
   m.jobs_live.clear();
   core_->count_live([&m](const std::string& pipeline, JobState state, int64_t count) {

@@ -74,6 +74,8 @@ class BsonDoc {
     bson_destroy(&doc_);
     return &doc_;
   }
+  // For the driver to append to.
+  bson_t* more() { return &doc_; }
   size_t bytes() const { return doc_.len; }
 
  private:
@@ -88,6 +90,10 @@ class BsonArray {
   }
   BsonArray& text(std::string_view value) {
     doc_.text(next(), value);
+    return *this;
+  }
+  BsonArray& number(int64_t value) {
+    doc_.number(next(), value);
     return *this;
   }
   template <size_t N>
@@ -175,6 +181,16 @@ template <size_t N>
 bool bson_bytes(const bson_t* doc, const char* name, std::array<uint8_t, N>* out) {
   bson_iter_t at;
   return bson_iter_init_find(&at, doc, name) && bson_bytes_at(&at, out);
+}
+
+// The document under a name, as a view into `doc`; null when there is none.
+inline const bson_t* bson_inner(const bson_t* doc, const char* name, bson_t* inner) {
+  bson_iter_t at;
+  if (!bson_iter_init_find(&at, doc, name) || !BSON_ITER_HOLDS_DOCUMENT(&at)) return nullptr;
+  uint32_t size = 0;
+  const uint8_t* data = nullptr;
+  bson_iter_document(&at, &size, &data);
+  return bson_init_static(inner, data, size) ? inner : nullptr;
 }
 
 // Calls visit(document) for each document of an array.

@@ -23,15 +23,6 @@ class Client {
   mongoc_client_t* client_;
 };
 
-const bson_t* inner_document(const bson_t* doc, const char* name, bson_t* inner) {
-  bson_iter_t at;
-  if (!bson_iter_init_find(&at, doc, name) || !BSON_ITER_HOLDS_DOCUMENT(&at)) return nullptr;
-  uint32_t size = 0;
-  const uint8_t* data = nullptr;
-  bson_iter_document(&at, &size, &data);
-  return bson_init_static(inner, data, size) ? inner : nullptr;
-}
-
 }  // namespace
 
 void each_write_error(const bson_t* reply,
@@ -49,7 +40,7 @@ MongoClient::~MongoClient() {
 
 Result<std::unique_ptr<MongoClient>> MongoClient::open(const MongoOptions& options) {
   CHECK(options.majority_ms > 0 && options.majority_ms < options.answer_ms);
-  std::unique_ptr<MongoClient> client(new MongoClient);
+  std::unique_ptr<MongoClient> client(new MongoClient(options.away_try_ms));
   RETURN_IF_ERROR(client->connect(options));
   return client;
 }
@@ -104,15 +95,20 @@ Result<BsonDoc> MongoClient::write(BsonDoc command) {
   BsonDoc concern;
   concern.text("w", "majority").flag("j", true).number("wtimeout", majority_ms_);
   command.doc("writeConcern", concern);
+  const int64_t began_us = monotonic_us();
   const Client client(driver_, pool_);
   bson_error_t error;
   BsonDoc reply;
   if (!driver_->client_command_simple(client.get(), database_.c_str(), command.get(), nullptr,
                                       reply.reply(), &error)) {
+    // A cut connection may have been this one alone: a write is not tried twice here.
+    if (error.domain == MONGOC_ERROR_SERVER_SELECTION) {
+      gate_.found_nobody(began_us, monotonic_us());
+    }
     return failed("writing to", error);
   }
   bson_t inner;
-  if (const bson_t* doubt = inner_document(reply.get(), "writeConcernError", &inner)) {
+  if (const bson_t* doubt = bson_inner(reply.get(), "writeConcernError", &inner)) {
     return failed(fmt::format("writing to {}: no majority has acknowledged it: {}", name_,
                               bson_text(doubt, "errmsg").value_or("")));
   }
@@ -121,13 +117,15 @@ Result<BsonDoc> MongoClient::write(BsonDoc command) {
 }
 
 Result<BsonDoc> MongoClient::read(const BsonDoc& command, ReadLevel level) {
+  RETURN_IF_ERROR(admit_read());
+  const int64_t began_us = monotonic_us();
   BsonDoc options, reply;
   options.doc("readConcern", read_concern(level));
   const Client client(driver_, pool_);
   bson_error_t error;
   if (!driver_->client_read_command_with_opts(client.get(), database_.c_str(), command.get(),
                                               primary_, options.get(), reply.reply(), &error)) {
-    return failed("reading from", error);
+    return read_failed(began_us, error);
   }
   succeeded();
   return reply;
@@ -135,6 +133,8 @@ Result<BsonDoc> MongoClient::read(const BsonDoc& command, ReadLevel level) {
 
 Status MongoClient::find(const char* collection, const BsonDoc& filter, const BsonDoc& options,
                          ReadLevel level, const std::function<Status(BsonView)>& visit) {
+  RETURN_IF_ERROR(admit_read());
+  const int64_t began_us = monotonic_us();
   BsonDoc all;
   all.all(options).doc("readConcern", read_concern(level));
   const Client client(driver_, pool_);
@@ -147,7 +147,7 @@ Status MongoClient::find(const char* collection, const BsonDoc& filter, const Bs
   while (status.ok() && driver_->cursor_next(cursor, &found)) status = visit(found);
   bson_error_t error;
   if (driver_->cursor_error(cursor, &error)) {
-    status = failed("reading from", error);
+    status = read_failed(began_us, error);
   } else {
     succeeded();
   }
@@ -162,6 +162,21 @@ Status MongoClient::failed(const char* what, const bson_error_t& error) {
   return failed(fmt::format("{} {}: {} ({})", what, name_, error.message, error.code));
 }
 
+// The driver has tried a second time where a connection broke.
+Status MongoClient::read_failed(int64_t began_us, const bson_error_t& error) {
+  if (error.domain == MONGOC_ERROR_SERVER_SELECTION || error.domain == MONGOC_ERROR_STREAM) {
+    gate_.found_nobody(began_us, monotonic_us());
+  }
+  return failed("reading from", error);
+}
+
+Status MongoClient::admit_read() {
+  if (gate_.admits(monotonic_us())) return {};
+  return Status::unavailable(
+      errors::kStoreFailed,
+      fmt::format("the database does not answer, and is asked again soon: {}", last_error()));
+}
+
 Status MongoClient::failed(std::string message) {
   message = address_->without_secrets(std::move(message));
   int64_t none = 0;
@@ -174,6 +189,7 @@ Status MongoClient::failed(std::string message) {
 }
 
 void MongoClient::succeeded() {
+  gate_.answered(monotonic_us());
   unanswered_since_us_.store(0, std::memory_order_relaxed);
 }
 

@@ -24,6 +24,7 @@
 #include "engine/base/limits_shared.h"
 #include "engine/base/status.h"
 #include "engine/base/time.h"
+#include "engine/store/away_gate.h"
 #include "engine/store/mongo_address.h"
 #include "engine/store/mongo_bson.h"
 #include "engine/store/mongo_driver.h"
@@ -42,6 +43,8 @@ struct MongoOptions {
   DurationMs majority_ms = 8'000;  // for the majority to acknowledge; below answer_ms
   // How old a count of unfinished jobs may be; 0: each call counts.
   DurationMs count_every_ms = 1'000;
+  // Between tries of a server that is away, by reads, while nobody writes.
+  DurationMs away_try_ms = kAwayTryMs;
   // For so long after its end something is left of a job, however it goes; 0: nothing is.
   DurationMs trace_ms = kTraceMs;
   // True: nothing is made; E120 when there is no store in the database.
@@ -75,11 +78,11 @@ class MongoClient {
   // its journal; writeErrors may be in it. E124: nobody knows whether it was carried out.
   Result<BsonDoc> write(BsonDoc command);
 
-  // Sends a command that reads.
+  // Sends a command that reads. E124 at once while the server is known to be away (AwayGate).
   Result<BsonDoc> read(const BsonDoc& command, ReadLevel level);
 
   // Calls visit for each document of a find on the primary; `options` as the driver's find: sort,
-  // limit, projection, hint. Ends early with the first status that is not ok.
+  // limit, projection, hint. Ends early with the first status that is not ok. E124 as read().
   Status find(const char* collection, const BsonDoc& filter, const BsonDoc& options,
               ReadLevel level, const std::function<Status(BsonView)>& visit);
 
@@ -87,14 +90,20 @@ class MongoClient {
   bool answered() const { return unanswered_since_us_.load(std::memory_order_relaxed) == 0; }
   int64_t unanswered_since_us() const { return unanswered_since_us_; }
   std::string last_error() const;
+  // Reads that were refused since the server was known to be away.
+  uint64_t refused_reads() const { return gate_.refused(); }
 
  private:
-  MongoClient() = default;
+  friend class MongoStream;  // which keeps a client of the pool for itself
+
+  explicit MongoClient(DurationMs away_try_ms) : gate_(away_try_ms) {}
   Status connect(const MongoOptions& options);
   Status greet();
   BsonDoc read_concern(ReadLevel level) const;
+  Status admit_read();
   Status failed(const char* what, const bson_error_t& error);
   Status failed(std::string message);
+  Status read_failed(int64_t began_us, const bson_error_t& error);
   void succeeded();
 
   const MongoDriver* driver_ = nullptr;
@@ -104,6 +113,7 @@ class MongoClient {
   mongoc_read_prefs_t* primary_ = nullptr;
   DurationMs majority_ms_ = 0;
   bool replicated_ = false;  // else there is one server, which needs to ask nobody
+  AwayGate gate_;
   std::atomic<int64_t> unanswered_since_us_{0};
   mutable std::mutex mutex_;  // of last_error_
   std::string last_error_;

@@ -292,6 +292,7 @@ void MongoStore::give_up() {
 StoreHealth MongoStore::health() const {
   StoreHealth health;
   health.resent_writes = resent_.load(std::memory_order_relaxed);
+  health.refused_reads = client_->refused_reads();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     health.since_us = doubt_since_us_;

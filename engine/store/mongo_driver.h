@@ -13,6 +13,7 @@
 // Names without `mongoc_`.
 #define MILLRACE_MONGO_DRIVER_FUNCTIONS(each) \
   each(client_command_simple);                \
+  each(client_command_with_opts);             \
   each(client_get_collection);                \
   each(client_pool_destroy);                  \
   each(client_pool_new_with_error);           \
@@ -20,6 +21,10 @@
   each(client_pool_push);                     \
   each(client_pool_set_error_api);            \
   each(client_read_command_with_opts);        \
+  each(client_select_server);                 \
+  each(client_session_append);                \
+  each(client_session_destroy);               \
+  each(client_start_session);                 \
   each(collection_destroy);                   \
   each(collection_find_with_opts);            \
   each(cursor_destroy);                       \
@@ -29,10 +34,13 @@
   each(log_set_handler);                      \
   each(read_prefs_destroy);                   \
   each(read_prefs_new);                       \
+  each(server_description_destroy);           \
+  each(server_description_id);                \
   each(uri_destroy);                          \
   each(uri_get_appname);                      \
   each(uri_get_database);                     \
   each(uri_get_hosts);                        \
+  each(uri_get_option_as_int32);              \
   each(uri_get_password);                     \
   each(uri_get_srv_hostname);                 \
   each(uri_get_username);                     \

@@ -286,7 +286,8 @@ Status MongoStore::put_verb(const PendingVerb& verb) {
       .binary("salt", verb.job.salt)
       .text("verb", verb.verb)
       .text("argument", verb.argument)
-      .number("created_at", verb.created_at);
+      .number("created_at", verb.created_at)
+      .binary("owner", (*job)->record.owner.bytes);
   return insert_absent("verbs", BsonArray().add(document));
 }
 

@@ -7,7 +7,8 @@
 //   nodes        { _id: string node, counter: int64, departed: bool, lease_ms: int64,
 //                  waiting_steps: int64, free_slots: int64, name: string }
 //   verbs        { _id: string UUID, job: string key, salt: bin4 of its id, verb: string,
-//                  argument: string, created_at: int64 }
+//                  argument: string, created_at: int64, owner: bin16 node }; `owner` had the job
+//                  when it was inserted, and is a hint (mongo_stream.h)
 //   dying        { _id: "sha256:…", by: bin16 node, wanted: true?, removing: true? }
 //   meta         { _id: "format", version: int64 }; a higher version than ours is refused (E122)
 //                { _id: "import", source: "sha256:…", finished_at: int64 }; of the last import
@@ -92,6 +93,7 @@ class MongoStore final : public SharedStore, public StoreTransfer {
   Status remove_verbs(const std::vector<std::array<uint8_t, 16>>& ids) override;
   Result<std::optional<StoredJob>> read_confirmed(const JobKey& key) override;
   Result<std::vector<ChangedJob>> changed(const std::vector<WatchedJob>& known) override;
+  Result<std::shared_ptr<HintStream>> open_hints(const Topics& topics, DurationMs wait_ms) override;
   Result<std::vector<Digest>> mark_dying(const NodeId& by,
                                          const std::vector<Digest>& digests) override;
   Result<std::vector<Digest>> take_over_dying(const NodeId& by,

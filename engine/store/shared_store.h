@@ -13,6 +13,8 @@
 // Beyond what Store promises:
 // - "Durable" is acknowledged by a majority and in the journal; what is read has been so too,
 //   unless a function says otherwise.
+// - While the store is known to be away (an operation found nobody, and none was answered since)
+//   reads return E124 at once instead of waiting for it one by one.
 // - commit and the claims do not fail: a write whose answer is lost (reset, time-out, failover) is
 //   sent again, byte for byte, until the outcome of each record is known; meanwhile they block, and
 //   health() says so. The other writing functions return Unavailable E124 when nobody knows whether
@@ -82,6 +84,35 @@ struct ChangedJob {
   std::optional<StoredJob> job;  // nothing: it is not there (any more)
 };
 
+// What somebody would like to hear of at once.
+struct Topics {
+  NodeId verbs_of;           // verbs on jobs of this node; zero: none
+  std::vector<JobKey> jobs;  // changes of these, ascending, at most kHintedJobsMax
+
+  bool empty() const { return verbs_of == NodeId{} && jobs.empty(); }
+  bool operator==(const Topics&) const = default;
+};
+
+// What may have changed.
+struct Hints {
+  std::vector<JobKey> jobs;
+  bool verbs = false;
+};
+
+// HintStream: says what may have changed, so that somebody looks at once and not with the next
+// round. Nothing depends on it: hints may come late, twice, without a reason, or not at all.
+class HintStream {
+ public:
+  virtual ~HintStream() = default;
+  // Waits for hints, about as long as was said when it was opened; none: nothing has happened.
+  // NotFound: interrupted. Unavailable E124: it is broken. After either it is over, and whoever
+  // opens another one looks once at everything. [one thread at a time]
+  virtual Result<Hints> next() = 0;
+  // Ends a next() that waits, or the following one; may be without effect. Blocks for at most a few
+  // network time-outs. [any]
+  virtual void interrupt() = 0;
+};
+
 // A blob that is about to be removed.
 struct DyingMark {
   Digest digest;
@@ -95,6 +126,7 @@ struct StoreHealth {
   int64_t since_us = 0;        // monotonic_us() of when it became unavailable; 0: it is available
   std::string message;         // why, for people; no secret
   uint64_t resent_writes = 0;  // images sent more than once since the start
+  uint64_t refused_reads = 0;  // without asking, since the store was known to be away
 };
 
 class SharedStore : public Store {
@@ -168,6 +200,15 @@ class SharedStore : public Store {
   // Those of `known` whose stored rev is another, or that are not there. One query, however many
   // they are: for everybody who waits for jobs of other nodes, asked while somebody does.
   virtual Result<std::vector<ChangedJob>> changed(const std::vector<WatchedJob>& known) = 0;
+
+  // ---- hints
+
+  // Tells of these topics, from some moment before it returns. NotFound: this store has no such
+  // streams, or the user of its URL may not read them. E124: it could not be opened.
+  virtual Result<std::shared_ptr<HintStream>> open_hints(const Topics& /*topics*/,
+                                                         DurationMs /*wait_ms*/) {
+    return Status::not_found(0, "this store tells nobody of changes");
+  }
 
   // ---- marks of blobs that are about to be removed
   //

@@ -40,7 +40,9 @@ Crew crew_of(const StepDecl& decl) {
 }
 
 WorkerPool::WorkerPool(const WorkerOptions& options)
-    : options_(options), template_(options.executable, options.steps_directory) {
+    : options_(options),
+      template_(options.executable, options.steps_directory),
+      memory_(options.memory_budget_bytes, options.pixels_max) {
   buffer_.resize(kFrameBytesMax);
 }
 
@@ -114,6 +116,7 @@ void WorkerPool::start(StepCall call) {
   fill_defaults(*call.decl, &call.with);
   with_end_ += call.until_us != INT64_MAX ? 1 : 0;
   const Crew which = crew_of(*call.decl);
+  waiting.memory_bytes = memory_.need_of(*call.decl, call.with);
   waiting.call = std::move(call);
   crew(which).waiting.push_back(std::move(waiting));
 }
@@ -143,17 +146,18 @@ WorkerLink* WorkerPool::place_for(Crew which) {
 }
 
 void WorkerPool::dispatch(Crew which, int64_t now_us) {
-  CrewState& state = crew(which);
-  while (!state.waiting.empty()) {
-    WorkerLink* link = place_for(which);
-    if (link == nullptr) return;
-    WaitingCall& waiting = state.waiting.front();
-    const CallWritten written = link->take(&waiting, estimate_us(waiting.step_index), now_us);
+  Admission admission(&crew(which).waiting, &memory_);
+  while (WorkerLink* link = place_for(which)) {
+    WaitingCall* waiting = admission.next();
+    if (waiting == nullptr) return;
+    const CallWritten written = link->take(waiting, estimate_us(waiting->step_index), now_us);
     if (written == CallWritten::kNoRoom) return;
-    if (written != CallWritten::kYes) {
-      finish(waiting, unwritten_outcome(waiting.call, written), 0);
+    if (written == CallWritten::kYes) {
+      link->held().back().memory = admission.go();
+    } else {
+      finish(*waiting, unwritten_outcome(waiting->call, written), 0);
+      admission.drop();
     }
-    state.waiting.pop_front();
   }
 }
 
@@ -261,14 +265,15 @@ WorkerLink* WorkerPool::find(uint64_t id) {
   return nullptr;
 }
 
-// A call that waits behind a long step goes to a worker that has nothing to do.
-void WorkerPool::take_back_stuck(int64_t now_us) {
-  if (!crew(Crew::kCpu).waiting.empty()) return;
-  bool idle = false;
+// A call that waits behind a long step goes to a worker that has nothing to do, nor gets anything
+// of the queue, where only those are left that wait for memory. True: there is something to
+// dispatch.
+bool WorkerPool::take_back_stuck(int64_t now_us) {
+  bool idle = false, any = false;
   for (const LinkPointer& link : links_) {
     idle = idle || (link->lane == Lane::kCpu && link->held().empty() && has_room(*link));
   }
-  if (!idle) return;
+  if (!idle) return false;
   for (const LinkPointer& link : links_) {
     auto& held = link->held();
     if (link->lane != Lane::kCpu || held.size() < 2 || !link->begun(held.front())) continue;
@@ -276,8 +281,10 @@ void WorkerPool::take_back_stuck(int64_t now_us) {
     WaitingCall waiting;
     while (held.size() > 1 && link->revoke(held.size() - 1, &waiting)) {
       crew(Crew::kCpu).waiting.push_front(std::move(waiting));
+      any = true;
     }
   }
+  return any;
 }
 
 void WorkerPool::poll(std::vector<StepResult>* results) {
@@ -300,11 +307,11 @@ void WorkerPool::poll(std::vector<StepResult>* results) {
     ensure_workers(now_us);
     note_health(now_us);
   }
-  take_back_stuck(now_us);
   for (const Crew which : kAllCrews) {
     if (crew(which).waiting.empty()) continue;
     dispatch(which, now_us);
   }
+  if (take_back_stuck(now_us)) dispatch(Crew::kCpu, now_us);
   for (const LinkPointer& link : links_) send(*link, now_us);
   compute_next_check(now_us);
   std::move(done_.begin(), done_.end(), std::back_inserter(*results));
@@ -326,6 +333,7 @@ LaneStats WorkerPool::stats(Lane which) const {
     }
   }
   if (which == Lane::kIo) stats.workers = state.wanted > 0 ? slots(which) : 0;
+  if (which == Lane::kCpu) stats.memory = memory_stats(state.waiting, memory_);
   return stats;
 }
 

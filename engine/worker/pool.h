@@ -3,7 +3,8 @@
 //
 // Which call goes where: the worker with the least estimated work; a worker holds as many calls as
 // two milliseconds of work (at least two, so that it never waits for the wire). Calls that wait
-// behind a long step are taken back as soon as another worker is idle.
+// behind a long step are taken back as soon as another worker is idle. A call whose images need
+// more memory than is free waits here (worker_memory.h).
 //
 // Time: a step hears that it should stop a margin before its time is over, so that one which
 // listens ends by itself; at its end it is killed. What a pure step had to say is then known
@@ -67,7 +68,7 @@ class WorkerPool final : public Workers {
   WorkerLink* place_for(Crew which);
   bool has_room(WorkerLink& link) const;
   int64_t estimate_us(uint32_t step_index) const;
-  void take_back_stuck(int64_t now_us);
+  bool take_back_stuck(int64_t now_us);
   void send(WorkerLink& link, int64_t now_us);
   void end_call(WorkerLink& link, WorkerLink::Reply reply);
   void finish(const WaitingCall& waiting, StepOutcome outcome, int64_t run_us);
@@ -108,6 +109,7 @@ class WorkerPool final : public Workers {
   std::vector<PluginProblem> problems_;
   int epoll_ = -1;
   CrewState crews_[kCrews];
+  WorkerMemory memory_;               // before links_: their calls hold shares of it
   std::vector<double> step_mean_us_;  // by step index; negative: unknown
   std::vector<LinkPointer> links_;
   uint64_t next_id_ = 1;

@@ -92,6 +92,7 @@ class TemplateProcess {
       send_or_end(packet);
     });
     report_loaded(declarations_to_json(plugins_.declarations()));
+    malloc_trim(0);  // what loading needed: every worker would have it too
   }
 
   void report_loaded(const std::string& json) {

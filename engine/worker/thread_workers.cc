@@ -59,7 +59,8 @@ struct InServer : std::enable_shared_from_this<InServer> {
 
 class ThreadWorkers final : public Workers {
  public:
-  explicit ThreadWorkers(const WorkerOptions& options) : options_(options) {
+  explicit ThreadWorkers(const WorkerOptions& options)
+      : options_(options), memory_(options.memory_budget_bytes, options.pixels_max) {
     buffer_.resize(kFrameBytesMax);
   }
   ~ThreadWorkers() override {
@@ -97,6 +98,7 @@ class ThreadWorkers final : public Workers {
     CHECK(waiting.step_index < catalogue_->steps().size());
     fill_defaults(*call.decl, &call.with);
     const Lane which = call.decl->lane;
+    waiting.memory_bytes = memory_.need_of(*call.decl, call.with);
     waiting.call = std::move(call);
     waiting_[static_cast<int>(which)].push_back(std::move(waiting));
   }
@@ -104,14 +106,18 @@ class ThreadWorkers final : public Workers {
   void flush() override {
     const int64_t now_us = monotonic_us();
     for (int i = 0; i < kLanes; i++) {
-      auto& queue = waiting_[i];
-      while (!queue.empty() && has_room(static_cast<Lane>(i))) {
-        const CallWritten written = links_[i]->take(&queue.front(), 0, now_us);
+      Admission admission(&waiting_[i], &memory_);
+      while (has_room(static_cast<Lane>(i))) {
+        WaitingCall* waiting = admission.next();
+        if (waiting == nullptr) break;
+        const CallWritten written = links_[i]->take(waiting, 0, now_us);
         if (written == CallWritten::kNoRoom) break;
-        if (written != CallWritten::kYes) {
-          end(queue.front().call.ticket, unwritten_outcome(queue.front().call, written), 0);
+        if (written == CallWritten::kYes) {
+          links_[i]->held().back().memory = admission.go();
+        } else {
+          end(waiting->call.ticket, unwritten_outcome(waiting->call, written), 0);
+          admission.drop();
         }
-        queue.pop_front();
       }
       // The threads' reader is quick; what does not fit now goes with the next turn.
       if (links_[i] != nullptr) links_[i]->flush();
@@ -196,6 +202,9 @@ class ThreadWorkers final : public Workers {
     stats.workers = lane == Lane::kCpu ? 1 : slots(lane);
     stats.busy = std::min(static_cast<uint32_t>(link->held().size()), stats.workers);
     stats.mean_run_seconds = mean_us_ / 1e6;
+    if (lane == Lane::kCpu) {
+      stats.memory = memory_stats(waiting_[static_cast<int>(lane)], memory_);
+    }
     return stats;
   }
   bool stuck() const override { return false; }
@@ -292,6 +301,7 @@ class ThreadWorkers final : public Workers {
   std::shared_ptr<const LoadedPlugins> plugins_;
   std::shared_ptr<const Catalogue> catalogue_;
   std::vector<PluginProblem> problems_;
+  WorkerMemory memory_;  // before links_: their calls hold shares of it
   std::unique_ptr<WorkerLink> links_[kLanes];
   std::deque<WaitingCall> waiting_[kLanes];
   std::map<Ticket, int64_t> give_up_at_;

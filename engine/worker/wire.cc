@@ -149,6 +149,7 @@ void write_reply(uint64_t ticket, const CallEnd& end, std::string* packet) {
         frame.text(output.media_type);
         frame.u32(output.width);
         frame.u32(output.height);
+        frame.u64(output.pixels);
       }
       write_end_piece(&frame, output.piece);
     }
@@ -191,6 +192,7 @@ bool read_reply(FrameReader reader, size_t outputs, size_t results, CallEnd* end
       output.media_type = reader.text();
       output.width = reader.u32();
       output.height = reader.u32();
+      output.pixels = reader.u64();
     }
     if (!read_end_piece(&reader, &output.piece)) return false;
   }

@@ -27,8 +27,8 @@
 //   ·
 //            text note · outputs · results                  (the last two only when status is
 //            MR_OK)
-//     output i32 forward (-1: none) · u8 described · [text media type · u32 width · u32 height] ·
-//     piece result u8 kind · i64 | f64 | piece
+//     output i32 forward (-1: none) · u8 described · [text media type · u32 width · u32 height ·
+//     u64 pixels] · piece result u8 kind · i64 | f64 | piece
 //
 // A worker runs plugins and may be taken over by the bytes they decode: the server reads every
 // frame as hostile input. Garbage kills the worker and costs the attempt that ran, nothing else.

@@ -13,6 +13,7 @@
 #include "engine/worker/call_writer.h"
 #include "engine/worker/slab.h"
 #include "engine/worker/wire.h"
+#include "engine/worker/worker_memory.h"
 #include "engine/worker/workers.h"
 
 namespace millrace {
@@ -29,7 +30,9 @@ constexpr Lane lane_of(Crew crew) {
 struct WaitingCall {
   StepCall call;
   uint32_t step_index = 0;
-  uint32_t lost = 0;  // how often a worker died while it seemed not to have begun
+  uint32_t lost = 0;          // how often a worker died while it seemed not to have begun
+  uint64_t memory_bytes = 0;  // what it takes from WorkerMemory when it goes
+  uint32_t overtaken = 0;     // while it was the first that waited for memory
 };
 
 class WorkerLink {
@@ -46,6 +49,7 @@ class WorkerLink {
     uint32_t slot = 0;
     uint32_t sequence = 0;
     std::vector<Extent> regions;
+    WorkerMemory::Share memory;
     int64_t sent_us = 0;
     int64_t estimate_us = 0;
     bool stopping = false;

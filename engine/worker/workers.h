@@ -68,13 +68,20 @@ struct WorkerOptions {
   std::shared_ptr<ByteBudget> budget;     // results are charged to it
   // What is run as the template process, with the one argument worker-template.
   std::string executable = "/proc/self/exe";
+  uint64_t memory_budget_bytes = UINT64_MAX;  // workers.memory: what running calls may be promised
   uint64_t worker_memory_bytes_max = uint64_t{4} << 30;  // address space of a cpu worker's steps
+};
+
+struct MemoryStats {
+  uint64_t reserved_bytes = 0, bytes_max = 0;  // of WorkerOptions::memory_budget_bytes
+  uint32_t waiting = 0;  // calls for which it is not enough, or not their turn
 };
 
 struct LaneStats {
   uint32_t workers = 0;  // processes (cpu) or concurrent calls (io)
   uint32_t busy = 0;
   double mean_run_seconds = 0;  // moving average of bodies, for millrace_backlog_seconds
+  MemoryStats memory;           // of the cpu lane
 };
 
 class Workers {

@@ -8,6 +8,7 @@
 //   repeats     and the same inputs give the same bytes and results
 //   stops       and it ends by itself when it is asked to, before the engine has to kill it
 //   limits      and one that takes images refuses them beyond limits.pixels
+//   memory      and says what it takes for each pixel: a note when it does not
 //
 // It knows no particular step. Steps with effects are not run.
 #include <fmt/core.h>
@@ -85,6 +86,7 @@ class Checker {
 
   void check(const StepDecl& step) {
     check_texts(step);
+    note_memory(step);
     if (step.effect != Effect::kPure) {
       say(step, true, fmt::format("not run: it is {}", effect_name(step.effect)));
       return;
@@ -123,12 +125,23 @@ class Checker {
         "return MR_CANCELLED when they say so");
   }
 
+  static bool takes_images(const StepDecl& step) {
+    return std::any_of(step.inputs.begin(), step.inputs.end(), [](const PortDecl& port) {
+      return std::string_view(port.type.text()).starts_with("image");
+    });
+  }
+
+  void note_memory(const StepDecl& step) {
+    if (step.lane != Lane::kCpu || !takes_images(step)) return;
+    if (step.declares_memory()) return;
+    print(
+        fmt::format("{:<6} {}: takes images and does not declare their memory, so its calls do "
+                    "not wait until workers.memory has room for them\n",
+                    "note", step.name));
+  }
+
   void check_limit(const StepDecl& step, const std::vector<Value>& with) {
-    const bool image =
-        std::any_of(step.inputs.begin(), step.inputs.end(), [](const PortDecl& port) {
-          return std::string_view(port.type.text()).starts_with("image");
-        });
-    if (!image) return;
+    if (!takes_images(step)) return;
     // Each pool knows a declaration by its place in its own catalogue.
     const auto place = static_cast<size_t>(&step - workers_->catalogue()->steps().data());
     const StepDecl& same = strict_->catalogue()->steps()[place];

@@ -120,6 +120,7 @@ void check_limits(const Config& config, Report* report) {
     }
   }
   report->good("limits.memory " + size_text(config.memory_bytes_max));
+  report->good("workers.memory " + size_text(config.workers_memory_bytes));
 }
 
 void check_clock(Report* report) {

@@ -81,6 +81,19 @@ void print_ports(const char* title, const std::vector<PortDecl>& ports) {
   }
 }
 
+void print_memory(const StepDecl& step) {
+  if (!step.declares_memory()) return;
+  const auto amount = [](const PixelMemory& memory) {
+    return fmt::format("{} bytes a pixel, and {} a pixel of the result", memory.per_pixel,
+                       memory.per_result_pixel);
+  };
+  print(fmt::format("Memory\n  {} bytes, {}\n", step.memory_base, amount(step.memory)));
+  for (const MemoryDecl& more : step.more_memory) {
+    print(fmt::format("  {} {}: at least {}\n", step.with_at(more.port).name, more.value,
+                      amount(more.memory)));
+  }
+}
+
 void print_step(const StepDecl& step) {
   print(fmt::format("{} {}.{}  {}, lane {}  ({})\n{}\n", step.name, step.major, step.minor,
                     effect_name(step.effect), lane_name(step.lane), step.plugin, step.doc));
@@ -88,6 +101,7 @@ void print_step(const StepDecl& step) {
   print_ports("Parameters", step.params);
   print_ports("Outputs", step.outputs);
   print_ports("Results", step.results);
+  print_memory(step);
   if (!step.reasons.empty()) print("Errors\n");
   for (const ReasonDecl& reason : step.reasons) {
     print(fmt::format("  {}{}  {}\n", reason.name, reason.transient ? " (transient)" : "",

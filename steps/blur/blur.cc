@@ -21,6 +21,7 @@ constexpr mr_step kStep = declare_step({
     .results = kPictureResults,
     .run = run,
     .reasons = kOperationReasons,
+    .memory = chain_memory(12),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

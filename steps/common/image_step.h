@@ -83,12 +83,22 @@ constexpr std::array<mr_port, A + B> join_ports(const mr_port (&first)[A],
   return ports;
 }
 
+// What a step takes at most (mr_step.memory_base and what follows); tests/steps_memory measures it.
+struct Memory {
+  uint64_t base = 0, per_pixel = 0, per_result_pixel = 0;
+  const char* result_width = nullptr;
+  const char* result_height = nullptr;
+  const mr_memory* more = nullptr;
+  uint32_t more_count = 0;
+};
+
 struct ImageStep {
   const char* name;
   const char* doc;
   Ports inputs, params, outputs, results;
   int32_t (*run)(const mr_call*);
   Reasons reasons = {};
+  Memory memory = {};
 };
 
 // A pure step of the cpu lane, in its first version.
@@ -113,6 +123,13 @@ constexpr mr_step declare_step(const ImageStep& step) {
       .reason_count = step.reasons.count,
       .settings = nullptr,
       .run = step.run,
+      .memory_base = step.memory.base,
+      .memory_per_pixel = step.memory.per_pixel,
+      .memory_per_result_pixel = step.memory.per_result_pixel,
+      .result_width = step.memory.result_width,
+      .result_height = step.memory.result_height,
+      .memory = step.memory.more,
+      .memory_count = step.memory.more_count,
   };
 }
 

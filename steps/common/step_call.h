@@ -19,6 +19,14 @@ inline int32_t set_result(const mr_call* call, uint32_t result, const char* text
   return call->host->result_string(call, result, text, std::strlen(text));
 }
 
+// Says what an image output is; `pixels` over all its frames or pages.
+inline int32_t describe_image(const mr_call* call, uint32_t output, ImageFormat format,
+                              uint32_t width, uint32_t height, uint64_t pixels) {
+  const int32_t answer = call->host->describe(call, output, media_type_of(format), width, height);
+  if (answer != MR_OK || pixels == uint64_t{width} * height) return answer;
+  return call->host->pixels(call, output, pixels);
+}
+
 inline ByteView view_of(const mr_blob& blob) {
   return {blob.data, blob.size};
 }

@@ -122,6 +122,7 @@ constexpr mr_step kStep = declare_step({
     .results = kResults,
     .run = run,
     .reasons = kReasons,
+    .memory = look_memory(16),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

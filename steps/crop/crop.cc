@@ -38,6 +38,7 @@ constexpr mr_step kStep = declare_step({
     .results = kResults,
     .run = run,
     .reasons = kOperationReasons,
+    .memory = chain_memory(12, true),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

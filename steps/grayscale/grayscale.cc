@@ -73,7 +73,8 @@ int32_t finish(const Job& job) {
   const mr_call* call = job.call;
   const ImageHeader& header = job.header;
   const char* media_type = media_type_of(header.format);
-  int32_t answer = call->host->describe(call, 0, media_type, header.width, header.height);
+  int32_t answer =
+      describe_image(call, 0, header.format, header.width, header.height, header.pixels);
   if (answer == MR_OK) answer = set_result(call, kExtension, extension_of(header.format));
   if (answer == MR_OK) answer = set_result(call, kMediaType, media_type);
   return answer;
@@ -137,6 +138,15 @@ constexpr mr_port kResults[] = {
      .doc = "jpg, png, gif, webp or tiff."},
     {.size = sizeof(mr_port), .name = "media_type", .type = "string", .doc = "Such as image/jpeg."},
 };
+constexpr mr_memory kMoreMemory[] = {
+    {sizeof(mr_memory), "image", "image/png", 24, 0},
+    {sizeof(mr_memory), "image", "image/tiff", 24, 0},
+    {sizeof(mr_memory), "image", "image/webp", 80, 0},
+};
+constexpr Memory kMemory = {.base = 16 << 20,
+                            .per_pixel = 12,
+                            .more = kMoreMemory,
+                            .more_count = sizeof kMoreMemory / sizeof *kMoreMemory};
 constexpr mr_step kGrayscale = declare_step({
     .name = "grayscale",
     .doc = "Makes an image gray and leaves it what it is: format, size, depth, frames, orientation "
@@ -147,6 +157,7 @@ constexpr mr_step kGrayscale = declare_step({
     .outputs = kOutputs,
     .results = kResults,
     .run = run,
+    .memory = kMemory,
 });
 constexpr const mr_step* kSteps[] = {&kGrayscale};
 

@@ -51,8 +51,8 @@ int32_t run(const mr_call* call) {
       answer = call->host->write(call, 0, file.data(), file.size());
     }
     if (answer != MR_OK) return answer;
-    answer = call->host->describe(call, 0, media_type_of(job.header.format), job.header.width,
-                                  job.header.height);
+    answer = describe_image(call, 0, job.header.format, job.header.width, job.header.height,
+                            job.header.pixels);
     if (answer == MR_OK) answer = set_result(call, 1, extension_of(job.header.format));
     if (answer == MR_OK) answer = set_result(call, 2, media_type_of(job.header.format));
     return answer;
@@ -84,6 +84,7 @@ constexpr mr_step kStep = declare_step({
     .outputs = kOutputs,
     .results = kResults,
     .run = run,
+    .memory = look_memory(4),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

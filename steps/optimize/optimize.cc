@@ -239,6 +239,7 @@ constexpr mr_step kStep = declare_step({
     .results = kResults,
     .run = run,
     .reasons = kOperationReasons,
+    .memory = look_memory(100),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

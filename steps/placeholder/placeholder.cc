@@ -85,6 +85,7 @@ constexpr mr_step kStep = declare_step({
     .outputs = {},
     .results = kResults,
     .run = run,
+    .memory = look_memory(12),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

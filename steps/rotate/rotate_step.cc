@@ -32,6 +32,7 @@ constexpr mr_step kStep = declare_step({
     .results = kResults,
     .run = run,
     .reasons = kOperationReasons,
+    .memory = chain_memory(12),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

@@ -22,7 +22,7 @@ int32_t describe(const mr_call* call, const ImageHeader& header) {
   const char* media_type = media_type_of(header.format);
   const int32_t answers[] = {
       host->forward(call, 0, 0),
-      host->describe(call, 0, media_type, header.width, header.height),
+      describe_image(call, 0, header.format, header.width, header.height, header.pixels),
       set_result(call, kExtension, extension_of(header.format)),
       set_result(call, kMediaType, media_type),
       host->result_int(call, kWidth, header.width),

@@ -60,6 +60,8 @@ TEST(Abi, PluginOfAnOlderHeaderLoadsAndRuns) {
   EXPECT_FALSE(decl->reasons.at(1).transient);
   EXPECT_EQ(decl->reasons.at(1).name, "wrong");
   EXPECT_EQ(decl->inputs.at(1).name, "second");
+  EXPECT_EQ(decl->memory_base, 0u);
+  EXPECT_FALSE(decl->declares_memory());
   const StepOutcome outcome = run(workers.get(), "abi_old");
   ASSERT_EQ(outcome.kind, StepOutcome::Kind::kSucceeded) << outcome.message;
   EXPECT_EQ(outcome.outputs.at(1).as_int(), 12);
@@ -67,6 +69,18 @@ TEST(Abi, PluginOfAnOlderHeaderLoadsAndRuns) {
 
 TEST(Abi, DefaultsAreFilledIn) {
   auto workers = start(ABI_STEPS "/good");
+  const StepDecl* decl = workers->catalogue()->find("abi_step");
+  ASSERT_NE(decl, nullptr);
+  EXPECT_EQ(decl->memory_base, 1'000'000u);
+  EXPECT_EQ(decl->memory.per_pixel, 4u);
+  EXPECT_EQ(decl->memory.per_result_pixel, 5u);
+  EXPECT_EQ(decl->result_width, 2);
+  EXPECT_EQ(decl->result_height, -1);
+  ASSERT_EQ(decl->more_memory.size(), 2u);
+  EXPECT_EQ(decl->more_memory[1].port, 1);
+  EXPECT_EQ(decl->more_memory[1].value, "image/webp");
+  EXPECT_EQ(decl->more_memory[1].memory.per_pixel, 9u);
+  EXPECT_EQ(decl->more_memory[1].memory.per_result_pixel, 10u);
   const StepOutcome outcome = run(workers.get(), "abi_step");
   ASSERT_EQ(outcome.kind, StepOutcome::Kind::kSucceeded) << outcome.message;
   EXPECT_TRUE(outcome.outputs.at(0).is_null());
@@ -102,13 +116,17 @@ TEST(Abi, WrongPluginsAreRefusedWithWordsAndTheOthersLoad) {
       {"b_duplicate.so", 145, "a_good.so"},
       {"b_empty.so", 141, ""},
       {"b_half.so", 0, ""},  // the linker's refusal, or its death
-      {"b_newer_minor.so", 143, "1.1, this millrace has 1.0"},
+      {"b_io_memory.so", 144, "cpu lane only"},
+      {"b_memory_port.so", 144, "\"no_such_port\""},
+      {"b_memory_side.so", 144, "\"second\" is no int parameter"},
+      {"b_much_memory.so", 144, "2097152 bytes of memory"},
+      {"b_newer_minor.so", 143, "1.2, this millrace has 1.1"},
       {"b_no_size.so", 144, "mr_port.size"},
       {"b_no_symbol.so", 142, "mr_plugin_v1"},
       {"b_other_symbol.so", 142, "mr_plugin_v2"},
       {"b_refuses.so", 146, "no such luck"},
       {"b_text.so", 141, ""},
-      {"b_wrong_major.so", 143, "built for plugin ABI 2.0, this millrace has 1.0"},
+      {"b_wrong_major.so", 143, "built for plugin ABI 2.1, this millrace has 1.1"},
   };
   const auto& problems = workers->problems();
   ASSERT_EQ(problems.size(), std::size(expected));

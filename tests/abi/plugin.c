@@ -19,6 +19,10 @@
 #define BAD_DEFAULT 9
 #define CPU_SETTINGS 10
 #define BAD_EFFECT 11
+#define IO_MEMORY 12
+#define MEMORY_TOO_MUCH 13
+#define MEMORY_PORT 14
+#define MEMORY_SIDE 15
 
 #ifndef STEP_NAME
 #define STEP_NAME "abi_step"
@@ -57,11 +61,42 @@ static const mr_port results[] = {
 static const mr_reason reasons[] = {{.size = sizeof(mr_reason), .name = "other", .doc = ""},
                                     {.size = sizeof(mr_reason), .name = "wrong", .doc = ""}};
 
+#if (VARIANT == GOOD && !defined(OLD_HEADER)) || VARIANT == MEMORY_PORT
+static const mr_memory more[] = {{sizeof(mr_memory), "number", "1", 8, 0},
+#if VARIANT == MEMORY_PORT
+                                 {sizeof(mr_memory), "no_such_port", "1", 8, 0}};
+#else
+                                 {sizeof(mr_memory), "second", "image/webp", 9, 10}};
+#endif
+#endif
+
 static const mr_step step = {
     .size = sizeof(mr_step),
     .name = STEP_NAME,
     .major = 1,
+#if VARIANT == IO_MEMORY
+    .lane = MR_LANE_IO,
+#else
     .lane = MR_LANE_CPU,
+#endif
+#if VARIANT == GOOD && !defined(OLD_HEADER)
+    .memory_base = 1000000,
+    .memory_per_pixel = 4,
+    .memory_per_result_pixel = 5,
+    .result_width = "number",
+    .memory = more,
+    .memory_count = 2,
+#elif VARIANT == IO_MEMORY
+    .memory_base = 1,
+#elif VARIANT == MEMORY_TOO_MUCH
+    .memory_per_pixel = (uint64_t)1 << 21,
+#elif VARIANT == MEMORY_SIDE
+    .memory_base = 1,
+    .result_height = "second",
+#elif VARIANT == MEMORY_PORT
+    .memory = more,
+    .memory_count = 2,
+#endif
 #if VARIANT == BAD_EFFECT
     .effect = 9,
 #else

@@ -1,6 +1,9 @@
 // Goal: a network that is slow or unreliable costs time and nothing else.
 // Method: as in partition_test.cc, but for all replicas at once.
+#include <fmt/core.h>
 #include <gtest/gtest.h>
+
+#include <thread>
 
 #include "tests/attacks/fleet.h"
 #include "tests/process/trial.h"
@@ -40,6 +43,28 @@ TEST_F(Network, ThatResetsConnectionsToDatabaseAndBucketOnlyCostsTime) {
     }
   }
   fleet.settle_and_compare("connections are reset");
+}
+
+// Replica 0 listens for a job of replica 1 when everything it has to the database breaks.
+TEST_F(Network, ThatBreaksAChangeStreamCostsNoWait) {
+  Fleet fleet({.lease_ms = 30'000});
+  for (int round = 0; round < 3; round++) {
+    Work work;
+    work.key = fmt::format("awaited-{}", round);
+    work.photo = round;
+    ASSERT_TRUE(fleet.clients().submit(fleet.port(1), &work, "http://127.0.0.1:1/"));
+    std::thread waiter([&] {
+      const Reply ended = ask(fleet.port(0), "GET", "/v1/jobs/" + work.job, "Prefer: wait=240\r\n");
+      EXPECT_EQ(ended.text("state"), "cancelled") << ended.shown() << fleet.log(0);
+    });
+    Fleet::network().reset(fleet.to_database(0));
+    EXPECT_TRUE(eventually([&] { return !fleet.ready(0); }));
+    Fleet::network().heal(fleet.to_database(0));
+    EXPECT_TRUE(eventually([&] { return fleet.ready(0); }));
+    EXPECT_EQ(ask(fleet.port(1), "POST", "/v1/jobs/" + work.job + "/cancel").status, 202);
+    waiter.join();
+  }
+  EXPECT_EQ(fleet.given_up(), 0);
 }
 
 }  // namespace

@@ -39,6 +39,30 @@ TEST(Effects, InputsAreFrozenInTheRecordThatMakesThemDurable) {
   EXPECT_TRUE(t.stored_step("job1", "b").frozen.has_value());
 }
 
+// How many pixels an image has over all its frames is a fact for the next step's memory: it outlives
+// the server, and what is frozen does not depend on it, since records are older than it.
+TEST(Effects, PixelsOfAnImageSurviveARestartAndChangeNoFrozenInput) {
+  CoreFixture t("image -> a[pure] -> b[keyed]");
+  t.submit("job1");
+  t.bytes_durable("image");
+  StepOutcome described = t.success("a");
+  BlobRef image = described.outputs[0].as_blob();
+  image.width = 20, image.height = 30, image.pixels = 6000;
+  described.outputs[0] = Value(image);
+  t.step_done("a", described);
+  t.bytes_durable("a");
+  t.write_done("job1");
+  ASSERT_TRUE(t.stored_step("job1", "b").frozen.has_value());
+  const Digest frozen = *t.stored_step("job1", "b").frozen;
+  image.pixels = 0;
+  t.restart();
+  const BlobRef again = t.started("b").with[0].as_blob();
+  EXPECT_EQ(again.width, 20u);
+  EXPECT_EQ(again.pixels, 6000u);
+  EXPECT_EQ(*t.stored_step("job1", "b").frozen, frozen);
+  EXPECT_EQ(canonical_json(again), canonical_json(image));
+}
+
 TEST(Effects, AFullDiskIsWaitedOutAndIsNoAttempt) {
   CoreFixture t("a[idempotent]");  // one attempt in all
   t.submit("job1");

@@ -1,10 +1,11 @@
 // Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
-// every segment of it lies within the file.
+// every segment of it lies within the file; a PNG that passed is read at once or left to libpng.
 #include <cstdint>
 
 #include "engine/base/check.h"
 #include "server/sniff.h"
 #include "steps/common/image_header.h"
+#include "steps/common/png/png_read.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace millrace;
@@ -25,6 +26,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(header.exif.at <= size && header.exif.size <= size - header.exif.at);
     // The server's own look at the first bytes must not refuse what the step would take.
     CHECK(sniff_image({reinterpret_cast<const char*>(data), size}) == media_type_of(header.format));
+    PngPixels pixels;
+    if (read_png(file, &pixels)) {
+      CHECK(header.format == ImageFormat::kPng);
+      CHECK(pixels.width == header.width && pixels.height == header.height);
+    }
   }
   return 0;
 }

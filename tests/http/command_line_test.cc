@@ -99,10 +99,12 @@ TEST_F(CommandLine, StepsCheckTellsEachBreachOfTheContract) {
        {"wrong  changing: a repetition gives something else", "wrong  silent: does not end well",
         "wrong  deaf: does not end when it is asked to", "ok     polite: ends when it is asked to",
         "wrong  fails: does not end well", "wrong  boundless: takes an image that has more pixels",
-        "ok     bounded: keeps limits.pixels", "wrong  undocumented: without a text: knob"}) {
+        "ok     bounded: keeps limits.pixels", "note   bounded: takes images and does not declare",
+        "wrong  undocumented: without a text: knob"}) {
     EXPECT_NE(said.find(line), std::string::npos) << line << "\n" << said;
   }
-  for (const char* line : {"wrong  polite", "wrong  bounded", "wrong  changing: does"}) {
+  for (const char* line :
+       {"wrong  polite", "wrong  bounded", "wrong  changing: does", "note   boundless"}) {
     EXPECT_EQ(said.find(line), std::string::npos) << line << "\n" << said;
   }
 }

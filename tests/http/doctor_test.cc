@@ -75,8 +75,8 @@ TEST_F(Doctor, ChecksTheRestWhileAServerHoldsTheStore) {
   ASSERT_TRUE(server.read_until("ev=server.ready")) << server.text;
   EXPECT_EQ(doctor(), 0) << text_;
   EXPECT_TRUE(says("holds the store")) << text_;
-  for (const char* words :
-       {"blobs ", "steps from", "1 pipelines", "free for", "clock", "sandbox", "limits.memory"}) {
+  for (const char* words : {"blobs ", "steps from", "1 pipelines", "free for", "clock", "sandbox",
+                            "limits.memory", "workers.memory"}) {
     EXPECT_TRUE(says(words)) << words << " not in\n" << text_;
   }
 }

@@ -83,6 +83,13 @@ class Replicas : public testing::Test {
   static bool says(const ServerProcess& server, const std::string& event) {
     return file_text(server.log()).find("ev=" + event) != std::string::npos;
   }
+  static int times_said(const ServerProcess& server, const std::string& event) {
+    const std::string text = file_text(server.log()), mark = "ev=" + event;
+    int times = 0;
+    for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1))
+      times++;
+    return times;
+  }
   static std::string output(const ServerProcess& server, const std::string& job) {
     const Reply reply = ask(server.port(), "GET", "/v1/jobs/" + job + "/outputs/image");
     EXPECT_EQ(reply.status, 200) << reply.shown();
@@ -212,6 +219,34 @@ TEST_F(Replicas, TheEventsOfAJobThatAnotherOneRunsAreStreamed) {
                             fmt::format("Last-Event-ID: {}\r\n", last - 1));
     EXPECT_NE(again.body.find(fmt::format("id: {}", last)), std::string::npos) << again.shown();
   }
+}
+
+// A look may be quicker than the stream now and then, so there are several goes.
+TEST_F(Replicas, AChangeStreamTellsOfEndsAndOfCancellations) {
+  constexpr int kTries = 10;
+  const std::vector<std::string> talkative = {"log.level=debug"};
+  const auto a = replica("a", talkative), b = replica("b", talkative);
+  const std::string by_stream_wait = R"(millrace_heard_changes_total{what="wait",by="stream"})",
+                    by_stream_verb = R"(millrace_heard_changes_total{what="verb",by="stream"})";
+  const auto counts = [](const ServerProcess& server, const std::string& series) {
+    return ask(server.port(), "GET", "/metrics").body.find(series) != std::string::npos;
+  };
+  bool waits = false, verbs = false;
+  for (int i = 0; i < kTries && !(waits && verbs); i++) {
+    const std::string job = submit(*a, i, "?callback=" + url_encoded("http://127.0.0.1:1/hook"));
+    std::thread waiter([&] { EXPECT_EQ(wait_on(*b, job).text("state"), "cancelled"); });
+    for (const auto* server : {a.get(), b.get()}) {
+      EXPECT_TRUE(eventually([&] {
+        return times_said(*server, "hints.open") > times_said(*server, "hints.closed");
+      })) << file_text(server->log());
+    }
+    EXPECT_EQ(ask(b->port(), "POST", "/v1/jobs/" + job + "/cancel").status, 202);
+    waiter.join();
+    waits = waits || counts(*b, by_stream_wait);
+    verbs = verbs || counts(*a, by_stream_verb);
+  }
+  EXPECT_TRUE(waits) << file_text(b->log());
+  EXPECT_TRUE(verbs) << file_text(a->log());
 }
 
 // ---- what is removed

@@ -29,6 +29,8 @@ class FakeSharedStore final : public SharedStore {
   std::map<Digest, DyingMark> marks();
   // Called at the beginning of each names_blob and begin_removal, without the lock.
   std::function<void()> on_names_blob, on_begin_removal;
+  // Opens streams of hints; without it there are none.
+  std::function<Result<std::shared_ptr<HintStream>>(const Topics&)> on_open_hints;
   // The next so many calls about marks are not answered, although they are carried out.
   void lose_answers(int count);
 
@@ -47,6 +49,10 @@ class FakeSharedStore final : public SharedStore {
   Result<std::vector<Digest>> want_blobs(const std::vector<Digest>& digests) override;
   Result<std::vector<DyingMark>> dying_after(const Digest& after, int max) override;
   Status unmark_dying(const NodeId& by, const std::vector<Digest>& digests) override;
+  Result<std::shared_ptr<HintStream>> open_hints(const Topics& topics,
+                                                 DurationMs wait_ms) override {
+    return on_open_hints ? on_open_hints(topics) : SharedStore::open_hints(topics, wait_ms);
+  }
   void set_may_send(std::function<bool()> /*may_send*/) override {}
   StoreHealth health() const override { return {}; }
   void give_up() override {}

@@ -8,6 +8,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
+#include <thread>
 
 #include "tests/steps_io/receiver.h"
 
@@ -28,10 +30,13 @@ class S3Client : public testing::Test {
  protected:
   // Answers in this order, and the last one ever after; "" closes the connection.
   void answers(std::vector<std::string> in_order) {
-    server_ = std::make_unique<Receiver>([this, in_order](const ReceivedRequest&) {
+    listens([this, in_order](const ReceivedRequest&) {
       const size_t at = next_++;
       return in_order[std::min(at, in_order.size() - 1)];
     });
+  }
+  void listens(Receiver::Script script) {
+    server_ = std::make_unique<Receiver>(std::move(script));
     Location location;
     ASSERT_EQ(parse_location("s3://bucket/p?endpoint=" + server_->url(""), &location), "");
     policy_.backoff_ms = 1;
@@ -191,6 +196,39 @@ TEST_F(S3Client, NobodyThereIsKnownNotToHaveHeard) {
   EXPECT_EQ(error.failure, Failure::kUnavailable);
   EXPECT_FALSE(error.unknown);
   EXPECT_NE(error.message.find("attempt 2 of 2"), std::string::npos) << error.message;
+}
+
+TEST_F(S3Client, WhileNobodyAnswersOneFindsOutAndAllOthersHearAtOnce) {
+  policy_.fail_fast = true;
+  policy_.attempts_max = 2;
+  std::promise<void> found_out, may_answer;
+  listens([&](const ReceivedRequest&) -> std::string {
+    const size_t at = next_++;
+    if (at < 2) return "";
+    if (at == 2) {
+      found_out.set_value();
+      may_answer.get_future().wait();
+    }
+    return answer("200 OK");
+  });
+  const Error first = put("bytes");
+  EXPECT_EQ(first.failure, Failure::kUnavailable);
+  EXPECT_NE(first.message.find("attempt 2 of 2"), std::string::npos) << first.message;
+
+  Error finding{Failure::kInvalid, 0, "", "", false};
+  std::thread finder([&] { finding = put("bytes"); });
+  found_out.get_future().wait();
+  const Error other = put("bytes");
+  EXPECT_EQ(other.failure, Failure::kUnavailable);
+  EXPECT_FALSE(other.unknown) << "nothing was sent";
+  EXPECT_NE(other.message.find("was not sent: nobody answers there"), std::string::npos)
+      << other.message;
+
+  may_answer.set_value();
+  finder.join();
+  EXPECT_EQ(finding.failure, Failure::kNone);
+  EXPECT_EQ(put("bytes").failure, Failure::kNone) << "it is over";
+  EXPECT_EQ(next_, 4u);
 }
 
 TEST_F(S3Client, StopsWhenItIsToldTo) {

@@ -43,6 +43,8 @@ TEST_F(ConfigTest, DefaultsAreThoseOfTheContract) {
   EXPECT_EQ(c.stores[0].name, "default");
   EXPECT_EQ(c.stores[0].directory, c.data + "/store");
   EXPECT_GT(c.memory_bytes_max, 0u);
+  EXPECT_GT(c.workers_memory_bytes, 0u);
+  EXPECT_LT(c.workers_memory_bytes, c.memory_bytes_max) << "an eighth of the machine is left";
   EXPECT_GE(c.workers_cpu, 1u);
 }
 

@@ -1,5 +1,6 @@
 #include "tests/sim/checkers.h"
 
+#include "engine/base/cover.h"
 #include "engine/base/errors.h"
 #include "engine/base/limits.h"
 
@@ -222,9 +223,16 @@ void Checkers::shown(const Answer& answer) {
 }
 
 void Checkers::settled(const JobRecord& record) {
+  if (removed_.contains(record.id())) {  // by somebody else, before its writer heard of its end
+    COVER("sim_settled_after_removal");
+    return;
+  }
   for (const Digest& digest : named_blobs(record)) {
-    if (!disk.contains(digest))
-      violated("I6: what a node counts on names a blob that is not there");
+    if (!disk.contains(digest)) {
+      violated(
+          fmt::format("I6: rev {} of {}, which a node counts on, names blob {}, which is not there",
+                      record.rev, key_text(record.key), digest.hex()));
+    }
     settled_.insert({record.key, digest});
   }
 }

@@ -48,6 +48,11 @@ int32_t do_describe(const mr_call* call, uint32_t output, const char* media_type
   of(call).answer.height = height;
   return MR_OK;
 }
+int32_t do_pixels(const mr_call* call, uint32_t output, uint64_t pixels) {
+  if (output != 0 || of(call).answer.media_type.empty()) return misuse(call, "pixels: too early");
+  of(call).answer.pixels = pixels;
+  return MR_OK;
+}
 int32_t do_forward(const mr_call* call, uint32_t output, uint32_t input) {
   if (output != 0 || input != 0) return misuse(call, "forward: no such port");
   of(call).answer.forwarded = true;
@@ -106,7 +111,7 @@ const char* do_setting(const mr_call*, const char*) {
 
 constexpr mr_host kHost = {sizeof(mr_host), do_write,    do_describe, do_forward, do_int,
                            do_float,        do_string,   do_json,     do_fail,    do_retry_after,
-                           do_note,         do_progress, do_setting};
+                           do_note,         do_progress, do_setting,  do_pixels};
 
 std::vector<mr_value> values_of(const mr_step& step, const StepRequest& request,
                                 std::vector<std::string>* texts) {
@@ -209,8 +214,11 @@ StepAnswer run_step_here(const StepRequest& request) {
   const std::vector<mr_value> params = values_of(*context.step, request, &texts);
   mr_blob inputs[2] = {};
   // Copies of exactly their size, so that a sanitizer sees the first byte read beyond them.
-  const std::vector<uint8_t> first(request.image.begin(), request.image.end());
-  const std::vector<uint8_t> second(request.second.begin(), request.second.end());
+  const auto copy_of = [](const std::string& text) {
+    const auto* from = reinterpret_cast<const uint8_t*>(text.data());
+    return std::vector<uint8_t>(from, from + text.size());
+  };
+  const std::vector<uint8_t> first = copy_of(request.image), second = copy_of(request.second);
   const std::vector<uint8_t>* bytes[2] = {&first, &second};
   for (int i = 0; i < 2; ++i) {
     inputs[i].size_of = sizeof *inputs;

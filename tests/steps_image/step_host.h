@@ -20,6 +20,7 @@ struct StepAnswer {
   std::vector<std::string> outputs;  // bytes; of a forwarded one the input's
   std::string media_type;            // of output 0
   uint32_t width = 0, height = 0;
+  uint64_t pixels = 0;  // over all frames; 0: not said
   bool forwarded = false;
   std::map<std::string, std::string> results;  // numbers as text
   std::vector<std::string> notes;

@@ -30,6 +30,9 @@ int32_t no_output(const mr_call*, uint32_t, const void*, uint64_t) {
 int32_t no_describe(const mr_call*, uint32_t, const char*, uint32_t, uint32_t) {
   return no_output(nullptr, 0, nullptr, 0);
 }
+int32_t no_pixels(const mr_call*, uint32_t, uint64_t) {
+  return MR_FAILED;
+}
 int32_t no_forward(const mr_call*, uint32_t, uint32_t) {
   return no_output(nullptr, 0, nullptr, 0);
 }
@@ -87,7 +90,7 @@ const char* setting(const mr_call* call, const char* key) {
 
 const mr_host kHost = {
     sizeof(mr_host), no_output, no_describe, no_forward, result_int, result_float, result_text,
-    result_text,     fail,      retry_after, note,       progress,   setting};
+    result_text,     fail,      retry_after, note,       progress,   setting,      no_pixels};
 
 mr_value value_of(const mr_port& port, const TestCall& call) {
   mr_value value = {};

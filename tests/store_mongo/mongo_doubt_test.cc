@@ -411,5 +411,54 @@ TEST_F(Death, IsWaitedOutUntilTheProcessGivesUp) {
   EXPECT_NE(why.find("nothing is known"), std::string::npos) << why;
 }
 
+// Regression: reads waited for a server that was away one after the other, each as long as the
+// driver looks for one.
+TEST_F(Death, IsWaitedForByOneReadAndTheOthersAreRefused) {
+  constexpr int kReads = 20;
+  MongoOptions options = mongo_options(database_at(proxy_.port(), "death"));
+  options.select_ms = 1'000;
+  options.away_try_ms = 3'600'000;
+  auto opened = open_mongo_store(options);
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  store_ = *std::move(opened);
+  const JobKey key = suite_record(1).key;
+  ASSERT_TRUE(store_->read(key).ok());
+  server().kill();
+  for (int i = 0; i < 1 + kReads; i++) {
+    EXPECT_EQ(store_->read(key).status().number(), errors::kStoreFailed);
+  }
+  EXPECT_EQ(store_->list({}, "", 10).status().number(), errors::kStoreFailed);
+  EXPECT_EQ(store_->health().refused_reads, uint64_t{kReads + 1});
+  EXPECT_FALSE(store_->health().available);
+  start();
+  // A renewal of a lease is such a write.
+  NodeLease lease;
+  lease.node = node(1);
+  for (int i = 0; i < 60 && !store_->renew(lease).ok(); i++) {
+  }
+  EXPECT_TRUE(store_->read(key).ok());
+  EXPECT_EQ(store_->health().refused_reads, uint64_t{kReads + 1});
+}
+
+TEST_F(Death, IsOverForReadsWhenTheyAreAlone) {
+  MongoOptions options = mongo_options(database_at(proxy_.port(), "death"));
+  options.select_ms = 1'000;
+  options.away_try_ms = 1;
+  auto opened = open_mongo_store(options);
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  store_ = *std::move(opened);
+  const JobKey key = suite_record(1).key;
+  server().kill();
+  EXPECT_FALSE(store_->read(key).ok());
+  start();
+  bool read = false;
+  for (int i = 0; i < 6000 && !read; i++) {
+    ::poll(nullptr, 0, 10);
+    read = store_->read(key).ok();
+  }
+  EXPECT_TRUE(read);
+  EXPECT_TRUE(store_->health().available);
+}
+
 }  // namespace
 }  // namespace millrace

@@ -47,7 +47,8 @@ bool MongoServer::start() {
     ::dup2(fd, STDERR_FILENO);
     ::execl(path.c_str(), path.c_str(), "--host", "127.0.0.1", "--port", "0", "--storage-path",
             data.c_str(), "--sync-on-commit", "--enable-test-commands", "--log-level", "INFO",
-            "--cache-size", "64M", static_cast<char*>(nullptr));
+            "--cache-size", "64M", kind_ == Kind::kSingle ? "--standalone" : nullptr,
+            static_cast<char*>(nullptr));
     ::_exit(127);
   }
   const bool listens = wait_until_it_listens(fd);

@@ -13,7 +13,9 @@ namespace millrace {
 
 class MongoServer {
  public:
-  MongoServer() = default;
+  // A replica set of one member, as it says; or a single server, without change streams.
+  enum class Kind : uint8_t { kReplicaSet, kSingle };
+  explicit MongoServer(Kind kind = Kind::kReplicaSet) : kind_(kind) {}
   ~MongoServer() { kill(); }
   MongoServer(const MongoServer&) = delete;
   MongoServer& operator=(const MongoServer&) = delete;
@@ -37,6 +39,7 @@ class MongoServer {
   bool wait_until_it_listens(int fd);
   void end_by(int signal);
 
+  const Kind kind_;
   TemporaryDirectory directory_;
   int pid_ = -1;
   int port_ = 0;

@@ -75,6 +75,8 @@ const std::vector<Library>& libraries() {
       {"vips/", {"steps/"}},
       {"jpeglib.h", {"steps/"}},
       {"turbojpeg.h", {"steps/"}},
+      {"libdeflate.h", {"steps/common/png/"}},
+      {"zlib.h", {"steps/common/png/"}},
       {"curl/", {"steps/", "s3/"}},
       {"seccomp.h", {"engine/worker/"}},
       {"dlfcn.h",

@@ -4,12 +4,14 @@
 #include <vips/vips.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "steps/common/icc.h"
 #include "steps/common/picture/avif.h"
 #include "steps/common/picture/container.h"
 #include "steps/common/picture/exact_png.h"
+#include "steps/common/png/png_write.h"
 
 namespace millrace {
 namespace {
@@ -104,6 +106,36 @@ int save(ImageFormat format, const OutputOptions& options, bool lossless, bool d
   }
 }
 
+constexpr int kPngStripRows = 16;  // that are asked of libvips at once
+
+// Not interlaced, whose rows can be written as they come.
+Problem encode_png(PictureJob* job, int effort, const VipsPicture& picture, std::string* file) {
+  PngShape shape;
+  shape.width = static_cast<uint32_t>(width_of(picture));
+  shape.height = static_cast<uint32_t>(height_of(picture));
+  shape.bands = bands_of(picture);
+  shape.wide = is_wide(picture);
+  shape.pixels_per_metre =
+      static_cast<uint32_t>(std::lround(vips_image_get_xres(picture.get()) * 1000));
+  PngWriter writer(shape, png_compression(effort), file);
+  const std::unique_ptr<VipsRegion, void (*)(void*)> region(vips_region_new(picture.get()),
+                                                            g_object_unref);
+  const int width = width_of(picture), height = height_of(picture);
+  for (int y = 0; y < height; y += kPngStripRows) {
+    if (!job->progress(static_cast<uint32_t>(int64_t{y} * 900 / height))) return {};
+    const VipsRect strip = {0, y, width, std::min(kPngStripRows, height - y)};
+    if (vips_region_prepare(region.get(), &strip)) {
+      return picture_problem(*job, "decoded or encoded");
+    }
+    for (int row = 0; row < strip.height; ++row) {
+      writer.add(VIPS_REGION_ADDR(region.get(), 0, y + row));
+    }
+  }
+  if (writer.finish()) return {};
+  vips_error("millrace", "zlib refused the pixels");
+  return picture_problem(*job, "encoded");
+}
+
 // A coloured mark or background makes a gray picture coloured, and its gray profile unfit.
 void drop_unfit_profile(const PictureJob& job, const VipsPicture& picture, PictureFacts* facts) {
   const ByteView icc = {reinterpret_cast<const uint8_t*>(facts->profile.data()),
@@ -193,7 +225,9 @@ Problem encode_picture(PictureJob* job, const OutputOptions& options,
       return problem;
     }
   }
-  if (!done) {
+  if (!done && format == ImageFormat::kPng && !options.progressive) {
+    if (Problem problem = encode_png(job, options.effort, picture, file)) return problem;
+  } else if (!done) {
     Saved saved;
     watch(job, picture.get());
     const int failed = save(format, options, lossless, is_wide(picture), picture.get(), &saved);

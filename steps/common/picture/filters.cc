@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "steps/common/picture/filter_picture.h"
+
 namespace millrace {
 namespace {
 
@@ -38,6 +40,20 @@ void from_float(const void* from, void* to, size_t pixels, int bands) {
   }
 }
 
+// With alpha multiplied in.
+RowCodec codec_of(int bands, bool wide) {
+  if (bands == 1 || bands == 3) return plain_codec(bands, wide);
+  return {false,
+          [=](const void* from, float* to, size_t pixels) {
+            wide ? to_float<uint16_t>(from, to, pixels, bands)
+                 : to_float<uint8_t>(from, to, pixels, bands);
+          },
+          [=](const float* from, void* to, size_t pixels) {
+            wide ? from_float<uint16_t>(from, to, pixels, bands)
+                 : from_float<uint8_t>(from, to, pixels, bands);
+          }};
+}
+
 Problem make_blur(const Params& params, PictureJob*, OutputOptions*, Operation* operation) {
   const double sigma = params.number("sigma", 2);
   if (!(sigma >= 0.3 && sigma <= 200)) {
@@ -45,6 +61,11 @@ Problem make_blur(const Params& params, PictureJob*, OutputOptions*, Operation* 
   }
   operation->apply = [sigma](PictureJob* job, int, VipsPicture* picture) {
     const bool wide = is_wide(*picture);
+    const int width = width_of(*picture), height = height_of(*picture), bands = bands_of(*picture);
+    if (fits_memory(width, height, bands, wide)) {
+      return filter_picture(job, AxisFilter::gaussian(sigma, height),
+                            AxisFilter::gaussian(sigma, width), codec_of(bands, wide), picture);
+    }
     if (Problem problem = premultiply(job, picture)) return problem;
     if (Problem problem = gauss(job, sigma, picture)) return problem;
     return unpremultiply(job, wide, picture);

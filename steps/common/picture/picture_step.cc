@@ -13,9 +13,11 @@ int32_t finish_picture(PictureJob* job, const ChainResult& result) {
   const mr_host* host = call->host;
   const char* media_type = media_type_of(result.format);
   if (!job->write(result.file)) return MR_CANCELLED;
+  const auto width = static_cast<uint32_t>(result.width);
+  const auto height = static_cast<uint32_t>(result.height);
+  const uint64_t pixels = uint64_t{width} * height * static_cast<uint64_t>(result.pages);
   const int32_t answers[] = {
-      host->describe(call, 0, media_type, static_cast<uint32_t>(result.width),
-                     static_cast<uint32_t>(result.height)),
+      describe_image(call, 0, result.format, width, height, pixels),
       set_result(call, 0, extension_of(result.format)),
       set_result(call, 1, media_type),
       host->result_int(call, 2, result.width),

@@ -51,4 +51,42 @@ inline constexpr mr_port kPictureResults[] = {
     make_port("pages", "int", "Frames or pages of the result."),
 };
 
+// The memory of a chain (tests/steps_memory): a pixel of 16 bits and four bands is 8 bytes where a
+// photograph's is 3, and encoders differ more than operations. What is written in the input's
+// format is reckoned by the input's media type.
+inline constexpr uint64_t kChainMemoryBase = 16 << 20;
+inline constexpr uint64_t kDeepPixelMemory = 24, kWebpResultMemory = 64, kGifResultMemory = 44,
+                          kAvifResultMemory = 128;
+inline constexpr mr_memory kChainMemory[] = {
+    {sizeof(mr_memory), "image", "image/png", kDeepPixelMemory, 24},
+    {sizeof(mr_memory), "image", "image/tiff", kDeepPixelMemory, 24},
+    {sizeof(mr_memory), "image", "image/webp", 16, kWebpResultMemory},
+    {sizeof(mr_memory), "image", "image/gif", 16, kGifResultMemory},
+    {sizeof(mr_memory), "format", "webp", 0, kWebpResultMemory},
+    {sizeof(mr_memory), "format", "gif", 0, kGifResultMemory},
+    {sizeof(mr_memory), "format", "avif", 0, kAvifResultMemory},
+};
+// `sides`: the step has parameters `width` and `height` for its result.
+constexpr Memory chain_memory(uint64_t per_pixel, bool sides = false) {
+  return {.base = kChainMemoryBase,
+          .per_pixel = per_pixel,
+          .per_result_pixel = 8,
+          .result_width = sides ? "width" : nullptr,
+          .result_height = sides ? "height" : nullptr,
+          .more = kChainMemory,
+          .more_count = sizeof kChainMemory / sizeof *kChainMemory};
+}
+
+// Of a step that only looks.
+inline constexpr mr_memory kLookMemory[] = {
+    {sizeof(mr_memory), "image", "image/png", kDeepPixelMemory, 0},
+    {sizeof(mr_memory), "image", "image/tiff", kDeepPixelMemory, 0},
+};
+constexpr Memory look_memory(uint64_t per_pixel) {
+  return {.base = kChainMemoryBase,
+          .per_pixel = per_pixel,
+          .more = kLookMemory,
+          .more_count = sizeof kLookMemory / sizeof *kLookMemory};
+}
+
 }  // namespace millrace

@@ -1,5 +1,5 @@
 // scale_to: another size, in coded values or in light, with alpha multiplied in, so that what
-// cannot be seen does not bleed. Smaller sizes go through shrink.h into memory, others through
+// cannot be seen does not bleed. Smaller sizes go through row_filter.h into memory, others through
 // libvips.
 #include <vips/vips.h>
 
@@ -7,15 +7,11 @@
 #include <memory>
 
 #include "steps/common/gray.h"
+#include "steps/common/picture/filter_picture.h"
 #include "steps/common/picture/operations.h"
-#include "steps/common/picture/shrink.h"
 
 namespace millrace {
 namespace {
-
-constexpr int64_t kInMemoryBytesMax = int64_t{64}
-                                      << 20;        // of a result; larger ones flow row by row
-constexpr int kStripRows = 4 * Shrinker::kRowsMax;  // that are asked of libvips at once
 
 // Coded samples to light and back, as 0…1.
 struct Curves {
@@ -77,81 +73,17 @@ VipsKernel kernel_of(const std::string& name) {
 }
 
 // Samples of a row as the filter takes them, and back.
-void read_row(const Curves* curves, bool wide, int bands, const void* from, float* to,
-              size_t pixels) {
-  const size_t samples = pixels * static_cast<size_t>(bands);
-  if (curves == nullptr) {
-    wide ? widen16(static_cast<const uint16_t*>(from), to, samples)
-         : widen8(static_cast<const uint8_t*>(from), to, samples);
-  } else {
-    wide ? to_light<uint16_t>(*curves, from, to, pixels, bands)
-         : to_light<uint8_t>(*curves, from, to, pixels, bands);
-  }
-}
-
-void write_row(const Curves* curves, bool wide, int bands, const float* from, void* to,
-               size_t pixels) {
-  const size_t samples = pixels * static_cast<size_t>(bands);
-  if (curves == nullptr) {
-    wide ? narrow16(from, static_cast<uint16_t*>(to), samples)
-         : narrow8(from, static_cast<uint8_t*>(to), samples);
-  } else {
-    wide ? from_light<uint16_t>(*curves, from, to, pixels, bands)
-         : from_light<uint8_t>(*curves, from, to, pixels, bands);
-  }
-}
-
-// A picture in memory that is filled row by row.
-VipsPicture canvas(int width, int height, int bands, bool wide) {
-  const RowShape shape = shape_of(bands, wide);
-  VipsImage* image = vips_image_new_memory();
-  vips_image_init_fields(image, width, height, bands, static_cast<VipsBandFormat>(shape.format),
-                         VIPS_CODING_NONE, static_cast<VipsInterpretation>(shape.interpretation), 1,
-                         1);
-  return VipsPicture(image);
-}
-
-// Feeds the picture's rows, from above, each once.
-Problem feed(PictureJob* job, const VipsPicture& picture, const Curves* curves, bool wide,
-             int bands, Shrinker* shrinker) {
-  const int width = width_of(picture), height = height_of(picture);
-  const std::unique_ptr<VipsRegion, void (*)(void*)> region(vips_region_new(picture.get()),
-                                                            g_object_unref);
-  for (int y = 0; y < height; y += kStripRows) {
-    if (!job->progress(static_cast<uint32_t>(int64_t{y} * 900 / height))) return {};
-    const VipsRect strip = {0, y, width, std::min(kStripRows, height - y)};
-    if (vips_region_prepare(region.get(), &strip)) return picture_problem(*job, "decoded");
-    for (int row = 0; row < strip.height; row += Shrinker::kRowsMax) {
-      const int count = std::min(Shrinker::kRowsMax, strip.height - row);
-      for (int i = 0; i < count; ++i) {
-        read_row(curves, wide, bands, VIPS_REGION_ADDR(region.get(), 0, y + row + i),
-                 shrinker->row(i), static_cast<size_t>(width));
-      }
-      shrinker->take(count);
-    }
-  }
-  return {};
-}
-
-Problem shrink(PictureJob* job, int width, int height, const std::string& kernel,
-               const Curves* curves, VipsPicture* picture) {
-  const int bands = bands_of(*picture);
-  const bool wide = is_wide(*picture);
-  VipsPicture out = canvas(width, height, bands, wide);
-  std::vector<uint8_t> line(static_cast<size_t>(width) * static_cast<size_t>(bands) *
-                            (wide ? 2 : 1));
-  bool failed = false;
-  Shrinker shrinker(kernel, bands, width_of(*picture), height_of(*picture), width, height,
-                    [&](int y, const float* row) {
-                      write_row(curves, wide, bands, row, line.data(), static_cast<size_t>(width));
-                      failed = vips_image_write_line(out.get(), y, line.data()) != 0 || failed;
-                    });
-  if (Problem problem = feed(job, *picture, curves, wide, bands, &shrinker)) return problem;
-  if (job->cancelled) return {};
-  if (failed) return picture_problem(*job, "resized");
-  vips_image_set_int(out.get(), "millrace-in-memory", 1);
-  *picture = std::move(out);
-  return {};
+RowCodec codec_of(const std::shared_ptr<Curves>& curves, bool wide, int bands) {
+  if (!curves) return plain_codec(bands, wide);
+  return {false,
+          [=](const void* from, float* to, size_t pixels) {
+            wide ? to_light<uint16_t>(*curves, from, to, pixels, bands)
+                 : to_light<uint8_t>(*curves, from, to, pixels, bands);
+          },
+          [=](const float* from, void* to, size_t pixels) {
+            wide ? from_light<uint16_t>(*curves, from, to, pixels, bands)
+                 : from_light<uint8_t>(*curves, from, to, pixels, bands);
+          }};
 }
 
 // Larger, or too large to be held: through libvips, whose integer filters are off by up to 75 of
@@ -162,10 +94,11 @@ Problem stretch(PictureJob* job, int width, int height, const std::string& kerne
   const bool wide = is_wide(*picture);
   const double across = width / static_cast<double>(width_of(*picture));
   const double down = height / static_cast<double>(height_of(*picture));
+  const RowCodec codec = codec_of(curves, wide, bands);
   if (curves) {
     const RowShape shape = {bands, VIPS_FORMAT_FLOAT, VIPS_INTERPRETATION_MULTIBAND};
     *picture = map_rows(std::move(*picture), shape, [=](const void* from, void* to, size_t pixels) {
-      read_row(curves.get(), wide, bands, from, static_cast<float*>(to), pixels);
+      codec.read(from, static_cast<float*>(to), pixels);
     });
     if (picture->get() == nullptr) return picture_problem(*job, "resized");
   }
@@ -176,10 +109,10 @@ Problem stretch(PictureJob* job, int width, int height, const std::string& kerne
   }
   *picture = VipsPicture(out);
   if (!curves) return {};
-  *picture = map_rows(
-      std::move(*picture), shape_of(bands, wide), [=](const void* from, void* to, size_t pixels) {
-        write_row(curves.get(), wide, bands, static_cast<const float*>(from), to, pixels);
-      });
+  *picture = map_rows(std::move(*picture), shape_of(bands, wide),
+                      [=](const void* from, void* to, size_t pixels) {
+                        codec.write(static_cast<const float*>(from), to, pixels);
+                      });
   return picture->get() == nullptr ? picture_problem(*job, "resized") : Problem{};
 }
 
@@ -189,15 +122,16 @@ Problem scale_to(PictureJob* job, int width, int height, const std::string& kern
                  VipsPicture* picture) {
   if (width == width_of(*picture) && height == height_of(*picture)) return {};
   const bool wide = is_wide(*picture), mixes = kernel != "nearest";
-  const bool own =
-      mixes && width <= width_of(*picture) && height <= height_of(*picture) &&
-      int64_t{width} * height * bands_of(*picture) * (wide ? 2 : 1) <= kInMemoryBytesMax;
+  const bool own = mixes && width <= width_of(*picture) && height <= height_of(*picture) &&
+                   fits_memory(width, height, bands_of(*picture), wide);
   std::shared_ptr<Curves> curves;
   if (mixes && (linear || has_alpha(*picture) || (wide && !own))) {
     curves = std::make_shared<Curves>(linear, wide);
   }
-  return own ? shrink(job, width, height, kernel, curves.get(), picture)
-             : stretch(job, width, height, kernel, curves, picture);
+  if (!own) return stretch(job, width, height, kernel, curves, picture);
+  return filter_picture(job, AxisFilter::shrinking(kernel, height_of(*picture), height),
+                        AxisFilter::shrinking(kernel, width_of(*picture), width),
+                        codec_of(curves, wide, bands_of(*picture)), picture);
 }
 
 }  // namespace millrace

@@ -2,6 +2,10 @@
 
 #include <vips/vips.h>
 
+#include <cstring>
+#include <memory>
+
+#include "steps/common/png/png_read.h"
 #include "steps/common/vips/vips_start.h"
 
 namespace millrace {
@@ -22,6 +26,46 @@ int generate_rows(VipsRegion* out, void* sequence, void*, void* context, gboolea
 
 void delete_function(gpointer function) {
   delete static_cast<PlacedRowFunction*>(function);
+}
+
+int copy_rows(VipsRegion* out, void*, void* pixels, void*, gboolean*) {
+  const VipsRect* area = &out->valid;
+  const size_t step = VIPS_IMAGE_SIZEOF_PEL(out->im);
+  for (int y = area->top; y < VIPS_RECT_BOTTOM(area); ++y) {
+    std::memcpy(VIPS_REGION_ADDR(out, area->left, y),
+                static_cast<PngPixels*>(pixels)->row(static_cast<size_t>(y)) +
+                    static_cast<size_t>(area->left) * step,
+                static_cast<size_t>(area->width) * step);
+  }
+  return 0;
+}
+
+void delete_pixels(gpointer pixels) {
+  delete static_cast<PngPixels*>(pixels);
+}
+
+// The picture that libvips has opened with its pixels in memory, where they are known how to be had
+// sooner.
+VipsPicture with_pixels(VipsPicture opened, ByteView file) {
+  auto pixels = std::make_unique<PngPixels>();
+  if (!read_png(file, pixels.get())) return opened;
+  VipsImage* source = opened.get();
+  const bool wide = vips_image_get_format(source) == VIPS_FORMAT_USHORT;
+  if (vips_image_get_width(source) != static_cast<int>(pixels->width) ||
+      vips_image_get_height(source) != static_cast<int>(pixels->height) ||
+      vips_image_get_bands(source) != pixels->bands || wide != pixels->wide) {
+    return opened;
+  }
+  VipsPicture owner(vips_image_new());
+  VipsImage* image = owner.get();
+  if (vips_image_pipelinev(image, VIPS_DEMAND_STYLE_THINSTRIP, source, nullptr)) return {};
+  PngPixels* kept = pixels.release();
+  g_object_set_data_full(G_OBJECT(image), "millrace-pixels", kept, delete_pixels);
+  vips_image_remove(image, VIPS_META_SEQUENTIAL);
+  vips_image_set_int(image, "millrace-in-memory", 1);
+  vips_object_local(image, opened.release());
+  if (vips_image_generate(image, nullptr, copy_rows, nullptr, kept, nullptr)) return {};
+  return owner;
 }
 
 }  // namespace
@@ -79,7 +123,9 @@ VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) 
     default:
       vips_error("millrace", "no loader for this format");
   }
-  return VipsPicture(failed ? nullptr : image);
+  VipsPicture picture(failed ? nullptr : image);
+  const bool whole = format == ImageFormat::kPng && load.strict && picture.get() != nullptr;
+  return whole ? with_pixels(std::move(picture), bytes) : std::move(picture);
 }
 
 ByteView vips_profile(VipsImage* image) {

@@ -86,7 +86,7 @@ STEP("silent", silent, .minor = 0);
 STEP("deaf", deaf, .minor = 0);
 STEP("polite", polite, .minor = 0);
 STEP("fails", fails, .minor = 0);
-STEP("boundless", boundless, .inputs = image, .input_count = 1);
+STEP("boundless", boundless, .inputs = image, .input_count = 1, .memory_per_pixel = 1);
 STEP("bounded", bounded, .inputs = image, .input_count = 1, .reasons = too_many, .reason_count = 1);
 static int32_t undocumented(const mr_call* call) {
   return say(call, "fine");

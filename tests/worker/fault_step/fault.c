@@ -241,17 +241,19 @@ static const mr_port results[] = {PORT("text", "string?"), PORT("json", "json?")
 static const mr_reason reasons[] = {{sizeof(mr_reason), "broken", "It is broken.", MR_TRANSIENT},
                                     {sizeof(mr_reason), "no_memory", "No memory.", 0}};
 
-#define STEP(step_name, step_lane, step_effect, keys)                                              \
+#define STEP(step_name, step_lane, step_effect, keys, per_pixel)                                   \
   {                                                                                                \
     .size = sizeof(mr_step), .name = step_name, .major = 3, .effect = step_effect,                 \
     .lane = step_lane, .doc = "Misbehaves.", .inputs = inputs, .input_count = 1, .params = params, \
     .param_count = 4, .outputs = outputs, .output_count = 2, .results = results,                   \
-    .result_count = 2, .reasons = reasons, .reason_count = 2, .settings = keys, .run = run         \
+    .result_count = 2, .reasons = reasons, .reason_count = 2, .settings = keys, .run = run,        \
+    .memory_per_pixel = per_pixel                                                                  \
   }
-static const mr_step fault = STEP("fault", MR_LANE_CPU, MR_PURE, NULL);
-static const mr_step fault_io = STEP("fault_io", MR_LANE_IO, MR_KEYED, "test.secret test.unset");
-static const mr_step fault_once = STEP("fault_once", MR_LANE_IO, MR_ONCE, NULL);
-static const mr_step* const steps[] = {&fault, &fault_io, &fault_once};
+static const mr_step fault = STEP("fault", MR_LANE_CPU, MR_PURE, NULL, 0);
+static const mr_step fault_io = STEP("fault_io", MR_LANE_IO, MR_KEYED, "test.secret test.unset", 0);
+static const mr_step fault_once = STEP("fault_once", MR_LANE_IO, MR_ONCE, NULL, 0);
+static const mr_step fault_memory = STEP("fault_memory", MR_LANE_CPU, MR_PURE, NULL, 1);
+static const mr_step* const steps[] = {&fault, &fault_io, &fault_once, &fault_memory};
 
 MR_EXPORT const mr_plugin mr_plugin_v1 = {
     .size = sizeof(mr_plugin),
@@ -260,5 +262,5 @@ MR_EXPORT const mr_plugin mr_plugin_v1 = {
     .name = "fault",
     .version = "1",
     .steps = steps,
-    .step_count = 3,
+    .step_count = 4,
 };

@@ -1,4 +1,4 @@
-//! The contract between millrace and a plugin: `engine/abi/step.h`, version 1.0, in Rust. All rules stand there.
+//! The contract between millrace and a plugin: `engine/abi/step.h`, version 1.1, in Rust. All rules stand there.
 //!
 //! Nothing here is generated: the header changes only by members at the end of structs, which a plugin that was built
 //! against an older one need not know.
@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::os::raw::c_char;
 
 pub const ABI_MAJOR: u32 = 1;
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 pub const OK: i32 = 0;
 pub const FAILED: i32 = 1;
@@ -89,6 +89,7 @@ pub struct Host {
     pub note: unsafe extern "C" fn(*const Call, *const c_char) -> i32,
     pub progress: unsafe extern "C" fn(*const Call, u32) -> i32,
     pub setting: unsafe extern "C" fn(*const Call, *const c_char) -> *const c_char,
+    pub pixels: unsafe extern "C" fn(*const Call, u32, u64) -> i32,
 }
 
 #[repr(C)]
@@ -104,6 +105,15 @@ pub struct Call {
     pub attempt: u32,
     pub timeout_ms: i64,
     pub pixels_max: u64,
+}
+
+#[repr(C)]
+pub struct Memory {
+    pub size: u32,
+    pub port: *const c_char,
+    pub value: *const c_char,
+    pub per_pixel: u64,
+    pub per_result_pixel: u64,
 }
 
 #[repr(C)]
@@ -127,6 +137,13 @@ pub struct Step {
     pub reason_count: u32,
     pub settings: *const c_char,
     pub run: unsafe extern "C" fn(*const Call) -> i32,
+    pub memory_base: u64,
+    pub memory_per_pixel: u64,
+    pub memory_per_result_pixel: u64,
+    pub result_width: *const c_char,
+    pub result_height: *const c_char,
+    pub memory: *const Memory,
+    pub memory_count: u32,
 }
 
 #[repr(C)]
@@ -145,6 +162,7 @@ pub struct Plugin {
 // Declarations are constants that the host only reads.
 unsafe impl Sync for Port {}
 unsafe impl Sync for Reason {}
+unsafe impl Sync for Memory {}
 unsafe impl Sync for Step {}
 unsafe impl Sync for Plugin {}
 

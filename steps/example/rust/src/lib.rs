@@ -68,6 +68,13 @@ static FLIP: Step = Step {
     reason_count: REASONS.len() as u32,
     settings: null(),
     run,
+    memory_base: 0,
+    memory_per_pixel: 0,
+    memory_per_result_pixel: 0,
+    result_width: null(),
+    result_height: null(),
+    memory: null(),
+    memory_count: 0,
 };
 
 /// A pointer that may stand in a constant.

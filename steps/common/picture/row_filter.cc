@@ -1,27 +1,22 @@
-#include "steps/common/picture/shrink.h"
+#include "steps/common/picture/row_filter.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-// Loops that the compiler makes of whole registers, in two versions; which one runs is decided when
-// the plugin is loaded. Sanitizers cannot run code that early.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define MILLRACE_WIDE __attribute__((optimize("O3"), target_clones("avx2", "default")))
-#else
-#define MILLRACE_WIDE
-#endif
-#define MILLRACE_INLINE inline __attribute__((always_inline))
+#include "steps/common/wide.h"
 
 namespace millrace {
 namespace {
 
 constexpr size_t kBatch = 8;  // rows that are filtered across at once
 
-double sinc(double x) {
-  const double angle = x * 3.14159265358979323846;
-  return x == 0 ? 1 : std::sin(angle) / angle;
+// sinc(x) sinc(x / 3), whose first sine follows from the second one.
+double lanczos3(double x) {
+  if (x == 0) return 1;
+  if (std::abs(x) >= 3) return 0;
+  const double third = x * (3.14159265358979323846 / 3), sine = std::sin(third);
+  return (3 - 4 * sine * sine) * sine * sine / (3 * third * third);
 }
 
 // Of Mitchell and Netravali's family.
@@ -44,7 +39,7 @@ Kernel kernel_of(const std::string& name) {
   if (name == "linear") return {1, [](double x) { return std::max(0.0, 1 - std::abs(x)); }};
   if (name == "cubic") return {2, [](double x) { return cubic(x, 0, 0.5); }};
   if (name == "mitchell") return {2, [](double x) { return cubic(x, 1.0 / 3, 1.0 / 3); }};
-  return {3, [](double x) { return std::abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0; }};
+  return {3, lanczos3};
 }
 
 MILLRACE_WIDE void add_rows(const float* a, const float* b, const float* c, const float* d,
@@ -80,8 +75,8 @@ MILLRACE_INLINE void blend(const float* from, const float* weights, int taps, fl
   std::memcpy(to, sums, sizeof sums);
 }
 
-MILLRACE_WIDE void filter_across(const ShrinkFilter& filter, const float* batch, int bands,
-                                 int width, float* out) {
+MILLRACE_WIDE void filter_across(const AxisFilter& filter, const float* batch, int bands, int width,
+                                 float* out) {
   const size_t pixel = static_cast<size_t>(bands) * kBatch;
   for (int x = 0; x < width; ++x, out += pixel) {
     const float* from = batch + static_cast<size_t>(filter.first(x)) * pixel;
@@ -103,56 +98,85 @@ MILLRACE_WIDE void filter_across(const ShrinkFilter& filter, const float* batch,
 
 }  // namespace
 
-ShrinkFilter::ShrinkFilter(const std::string& kernel, int from, int to) {
+AxisFilter AxisFilter::shrinking(const std::string& kernel, int from, int to) {
   const Kernel function = kernel_of(kernel);
   const double scale = from / static_cast<double>(to), reach = function.radius * scale;
-  taps_ = std::min(from, static_cast<int>(std::ceil(2 * reach)) + 1);
-  first_.resize(static_cast<size_t>(to));
-  weights_.assign(static_cast<size_t>(to) * static_cast<size_t>(taps_), 0);
-  std::vector<double> exact(static_cast<size_t>(taps_));
+  AxisFilter filter(from, static_cast<int>(std::ceil(2 * reach)) + 1);
+  std::vector<double> weights;
   for (int output = 0; output < to; ++output) {
     const double centre = (output + 0.5) * scale - 0.5;
     const int low = static_cast<int>(std::ceil(centre - reach));
     const int high = static_cast<int>(std::floor(centre + reach));
-    const int first = std::clamp(low, 0, from - taps_);
-    std::fill(exact.begin(), exact.end(), 0.0);
-    double sum = 0;
-    for (int at = low; at <= high; ++at) {
-      const double weight = function.at((at - centre) / scale);
-      const int inside = std::clamp(at, first, first + taps_ - 1);
-      exact[static_cast<size_t>(inside - first)] += weight;
-      sum += weight;
-    }
-    first_[static_cast<size_t>(output)] = first;
-    float* weights = weights_.data() + static_cast<size_t>(output) * static_cast<size_t>(taps_);
-    for (size_t k = 0; k < exact.size(); ++k) weights[k] = static_cast<float>(exact[k] / sum);
+    weights.clear();
+    for (int at = low; at <= high; ++at) weights.push_back(function.at((at - centre) / scale));
+    filter.add(low, weights);
   }
+  return filter;
 }
 
-Shrinker::Shrinker(const std::string& kernel, int bands, int width, int height, int to_width,
-                   int to_height, Output output)
-    : down_(kernel, height, to_height),
-      across_(kernel, width, to_width),
+AxisFilter AxisFilter::gaussian(double sigma, int side) {
+  const int radius = std::max(1, static_cast<int>(std::ceil(sigma * 3.5)));
+  AxisFilter filter(side, 2 * radius + 1);
+  std::vector<double> weights;
+  for (int i = -radius; i <= radius; ++i) {
+    weights.push_back(std::exp(-0.5 * i * i / (sigma * sigma)));
+  }
+  for (int output = 0; output < side; ++output) {
+    const int low = output - radius;
+    const bool inside = low > 0 && output + radius < side;
+    if (inside) {  // the same as its neighbour's
+      filter.first_.push_back(low);
+      filter.at_.push_back(filter.at_.back());
+    } else {
+      filter.add(low, weights);
+    }
+  }
+  return filter;
+}
+
+void AxisFilter::add(int low, const std::vector<double>& weights) {
+  const int first = std::clamp(low, 0, from_ - taps_);
+  std::vector<double> exact(static_cast<size_t>(taps_), 0.0);
+  double sum = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const int inside = std::clamp(low + static_cast<int>(i), first, first + taps_ - 1);
+    exact[static_cast<size_t>(inside - first)] += weights[i];
+    sum += weights[i];
+  }
+  first_.push_back(first);
+  at_.push_back(weights_.size());
+  for (const double weight : exact) weights_.push_back(static_cast<float>(weight / sum));
+}
+
+RowFilter::RowFilter(AxisFilter down, AxisFilter across, Samples samples_are, int bands, int width,
+                     Output output)
+    : down_(std::move(down)),
+      across_(std::move(across)),
       bands_(bands),
-      to_width_(to_width),
-      to_height_(to_height),
+      to_width_(across_.outputs()),
+      to_height_(down_.outputs()),
       output_(std::move(output)) {
   const size_t samples = static_cast<size_t>(width) * static_cast<size_t>(bands);
-  const size_t results = static_cast<size_t>(to_width) * static_cast<size_t>(bands);
-  for (std::vector<float>& row : rows_) row.assign(samples, 0);
+  const size_t results = static_cast<size_t>(to_width_) * static_cast<size_t>(bands);
   batch_.resize(samples * kBatch);
   blended_.resize(results * kBatch);
   result_.resize(results);
+  if (samples_are == Samples::kBytes) {
+    bytes_down_.emplace(down_, samples);
+    sums_.assign(kBatch, std::vector<float>(samples));
+    return;
+  }
+  for (std::vector<float>& row : rows_) row.assign(samples, 0);
   // How many outputs are begun before the first of them has ended; and a batch of ended ones.
   size_t under_way = 1;
-  for (int begin = 0, end = 0; begin < to_height; ++begin) {
+  for (int begin = 0, end = 0; begin < to_height_; ++begin) {
     while (down_.first(end) + down_.taps() + kRowsMax <= down_.first(begin)) ++end;
     under_way = std::max(under_way, static_cast<size_t>(begin - end + 1));
   }
   sums_.assign(under_way + kBatch, std::vector<float>(samples, 0));
 }
 
-void Shrinker::take(int count) {
+void RowFilter::take(int count) {
   const int past = next_ + count;
   while (begun_ < to_height_ && down_.first(begun_) < past) ++begun_;
   for (int output = ended_; output < begun_; ++output) {
@@ -165,14 +189,25 @@ void Shrinker::take(int count) {
     add_rows(row(0), row(1), row(2), row(3), weights, sum.data(), sum.size());
   }
   next_ = past;
-  while (ended_ < begun_ && down_.first(ended_) + down_.taps() <= past) {
-    ++ended_;
-    if (ended_ - given_ == static_cast<int>(kBatch) || ended_ == to_height_) give();
+  while (ended_ < begun_ && down_.first(ended_) + down_.taps() <= past) end(ended_);
+}
+
+void RowFilter::take_bytes(const uint8_t* first, const uint8_t* second) {
+  bytes_down_->take(first, second);
+  next_ += second == nullptr ? 1 : 2;
+  while (ended_ < to_height_ && down_.first(ended_) + down_.taps() <= next_) {
+    bytes_down_->sum(ended_, sum_of(ended_).data());
+    end(ended_);
   }
 }
 
+void RowFilter::end(int output) {
+  ended_ = output + 1;
+  if (ended_ - given_ == static_cast<int>(kBatch) || ended_ == to_height_) give();
+}
+
 // All rows that have ended and were not given yet; in the last batch some stand in for others.
-void Shrinker::give() {
+void RowFilter::give() {
   const float* rows[kBatch];
   for (int i = 0; i < static_cast<int>(kBatch); ++i) {
     rows[i] = sum_of(std::min(given_ + i, ended_ - 1)).data();
@@ -183,7 +218,7 @@ void Shrinker::give() {
     separate(blended_.data(), result_.data(), result_.size(), row);
     output_(given_, result_.data());
     std::vector<float>& sum = sum_of(given_);
-    std::fill(sum.begin(), sum.end(), 0.0f);
+    if (!bytes_down_) std::fill(sum.begin(), sum.end(), 0.0f);
   }
 }
 

@@ -1,0 +1,27 @@
+// PNG's five row filters, there and back.
+//
+// It knows rows of bytes. `step` is the bytes of a pixel, 1 to 8; what lies left of a row or above
+// the first one is 0.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace millrace {
+
+enum PngFilter : uint8_t { kPngNone, kPngSub, kPngUp, kPngAverage, kPngPaeth, kPngFilters };
+
+// The row as the filter leaves it. `above` may not be null: a row of zeros stands above the first
+// one.
+void filter_png_row(PngFilter filter, const uint8_t* row, const uint8_t* above, size_t bytes,
+                    size_t step, uint8_t* out);
+
+// The sum of the distances from 0 of all bytes, as signed ones: what little is left compresses
+// well.
+uint64_t png_row_cost(const uint8_t* filtered, size_t bytes);
+
+// Undoes the filter in place. False: there is no such filter.
+[[nodiscard]] bool restore_png_row(uint8_t filter, uint8_t* row, const uint8_t* above, size_t bytes,
+                                   size_t step);
+
+}  // namespace millrace

@@ -1,0 +1,238 @@
+// Goal: no step takes more memory than it declares (mr_step.memory_base and what follows), whatever
+// the format, so that what the pool promises by `workers.memory` is true.
+// Method: each step with pictures of each kind in a fresh worker process: a tiny one first, which
+// must fit the base, then one whose pixels count. The kernel says how far the worker's resident
+// memory rose (VmHWM). MILLRACE_MEMORY_SIDE makes the pictures larger, to measure; each case prints
+// its figures.
+#include <fmt/core.h>
+
+#include <cstdlib>
+
+#include "engine/worker/worker_memory.h"
+#include "tests/steps_image/pictures.h"
+#include "tests/worker/worker_fixture.h"
+
+namespace millrace {
+namespace {
+
+using testing::Picture;
+
+constexpr uint32_t kTinySide = 48;
+constexpr uint64_t kSlackBytes = 2 << 20;  // what heaps round up to
+
+struct File {
+  std::string bytes;
+  uint32_t width = 0, height = 0;
+  uint64_t pixels = 0;
+};
+
+using Params = std::map<std::string, std::string>;
+
+struct Case {
+  std::string step;
+  std::string kind;
+  Params params;
+};
+
+uint32_t large_side() {
+  const char* given = std::getenv("MILLRACE_MEMORY_SIDE");
+  return given == nullptr ? 1024 : static_cast<uint32_t>(std::atoi(given));
+}
+
+// Smooth colours with noise, so that no encoder finds it easy.
+Picture noisy(uint32_t width, uint32_t height, int bands, int bits, int shift = 0) {
+  const int most = bits == 16 ? 65535 : 255;
+  uint32_t seed = 1;
+  return testing::make_picture(width, height, bands, bits, [&](int x, int y, int band) {
+    seed = seed * 1664525 + 1013904223;
+    const int smooth = (x * (band + 1) + y * (3 - band) + shift) % 1024 * most / 1024;
+    return std::clamp(smooth + static_cast<int>(seed >> 24) * most / 2048, 0, most);
+  });
+}
+
+constexpr uint32_t kFrames = 8;
+
+std::string make_frames_webp(uint32_t width, uint32_t height) {
+  std::vector<Picture> frames;
+  for (uint32_t i = 0; i < kFrames; i++) {
+    frames.push_back(noisy(width, height, 4, 8, static_cast<int>(i) * 100));
+  }
+  return testing::encode_webp_animation(frames, 100, 0);
+}
+
+std::string make_frames_gif(uint32_t width, uint32_t height) {
+  testing::GifStyle style;
+  style.width = width;
+  style.height = height;
+  for (uint32_t i = 0; i < kFrames; i++) {
+    style.frame_colours.push_back({static_cast<uint8_t>(i * 20), 100, 200});
+  }
+  return testing::encode_gif(style);
+}
+
+std::string make_file(const std::string& kind, uint32_t width, uint32_t height) {
+  using namespace testing;
+  JpegStyle style;
+  style.progressive = kind == "progressive";
+  style.cmyk = kind == "cmyk";
+  if (style.progressive) style.luma_h = style.luma_v = 1;  // all components at full size
+  if (kind == "turned") {
+    style.exif = std::string("MM\0*\0\0\0\10\0\1\1\22\0\3\0\0\0\1\0\6\0\0\0\0\0\0", 26);
+  }
+  if (kind == "cmyk") return encode_jpeg(noisy(width, height, 4, 8), style);
+  if (kind == "jpeg" || kind == "progressive" || kind == "turned") {
+    return encode_jpeg(noisy(width, height, 3, 8), style);
+  }
+  if (kind == "rgba16") return encode_png(noisy(width, height, 4, 16));
+  if (kind == "interlaced") return encode_png(noisy(width, height, 4, 16), {.interlaced = true});
+  if (kind == "webp") return encode_webp(noisy(width, height, 4, 8), false);
+  if (kind == "lossless") return encode_webp(noisy(width, height, 4, 8), true);
+  if (kind == "tiff") return encode_tiff({noisy(width, height, 4, 16)});
+  if (kind == "frames_webp") return make_frames_webp(width, height);
+  return make_frames_gif(width, height);
+}
+
+const File& file_of(const std::string& kind, uint32_t side) {
+  static std::map<std::pair<std::string, uint32_t>, File> files;
+  File& file = files[{kind, side}];
+  if (!file.bytes.empty()) return file;
+  const uint32_t frames = kind.starts_with("frames") ? kFrames : 1;
+  file.width = side;
+  file.height = side / frames;
+  file.pixels = uint64_t{file.width} * file.height * frames;
+  file.bytes = make_file(kind, file.width, file.height);
+  return file;
+}
+
+std::string media_type_of(const std::string& kind) {
+  if (kind == "rgba16" || kind == "interlaced") return "image/png";
+  if (kind == "webp" || kind == "lossless" || kind == "frames_webp") return "image/webp";
+  if (kind == "frames_gif") return "image/gif";
+  return kind == "tiff" ? "image/tiff" : "image/jpeg";
+}
+
+StepCall call_of(WorkerFixture& t, const Case& one, uint32_t side) {
+  const StepDecl* decl = t.workers->catalogue()->find(one.step);
+  const File& file = file_of(one.kind, side);
+  BlobRef blob = WorkerFixture::blob(file.bytes).as_blob();
+  blob.media_type = media_type_of(one.kind);
+  blob.width = file.width, blob.height = file.height, blob.pixels = file.pixels;
+  std::vector<Value> with(decl->inputs.size(), Value(blob));
+  for (const PortDecl& port : decl->params) {
+    const auto found = one.params.find(port.name);
+    with.emplace_back();
+    if (found == one.params.end()) continue;
+    auto value = value_from_text(port.type, found->second);
+    EXPECT_TRUE(value.ok()) << port.name;
+    with.back() = std::move(value).value();
+  }
+  StepCall call = t.call(one.step, std::move(with));
+  call.timeout_ms = 600'000;
+  return call;
+}
+
+uint64_t status_bytes(int pid, const std::string& name) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with(name + ":")) continue;
+    return std::strtoull(line.c_str() + name.size() + 1, nullptr, 10) << 10;
+  }
+  ADD_FAILURE() << "no " << name << " of process " << pid;
+  return 0;
+}
+
+// Runs it; what it took beside the bytes of inputs and outputs.
+uint64_t taken(WorkerFixture& t, int worker, StepCall call) {
+  uint64_t passed_on = 0;
+  for (size_t i = 0; i < call.decl->inputs.size(); i++) {
+    passed_on += call.with[i].as_blob().content->size_bytes;
+  }
+  const uint64_t before = status_bytes(worker, "VmRSS");
+  const StepOutcome outcome = t.wait(t.start(std::move(call)), 600'000'000);
+  EXPECT_EQ(outcome.kind, StepOutcome::Kind::kSucceeded) << outcome.message;
+  for (const Value& output : outcome.outputs) {
+    if (output.kind() == Value::Kind::kBlob) passed_on += output.as_blob().content->size_bytes;
+  }
+  const uint64_t peak = status_bytes(worker, "VmHWM");
+  return peak - std::min(peak, before + passed_on);
+}
+
+class StepsMemory : public ::testing::TestWithParam<Case> {};
+
+TEST_P(StepsMemory, IsWithinWhatIsDeclared) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer has memory of its own";
+#endif
+  const Case& one = GetParam();
+  WorkerOptions options = WorkerFixture::real();
+  options.cpu = 1;
+  WorkerFixture t(options);
+  t.run(t.call("noop", {"ready"}));
+  const std::vector<int> workers = processes_named("millrace-cpu");
+  ASSERT_EQ(workers.size(), 1u);
+  const WorkerMemory memory(UINT64_MAX, UINT64_MAX);
+  const uint64_t base = t.workers->catalogue()->find(one.step)->memory_base;
+
+  const uint64_t tiny_bytes = taken(t, workers[0], call_of(t, one, kTinySide));
+  EXPECT_LE(tiny_bytes, base);
+  StepCall large = call_of(t, one, large_side());
+  const uint64_t need = memory.need_of(*large.decl, large.with) - base;
+  const uint64_t bytes = taken(t, workers[0], std::move(large));
+  EXPECT_LE(bytes, need + kSlackBytes);
+  const auto pixels = static_cast<double>(file_of(one.kind, large_side()).pixels);
+  fmt::print("{:.1f} MB of {:.1f}; a pixel {:.1f} bytes of {:.1f}\n",
+             static_cast<double>(tiny_bytes) / 1e6, static_cast<double>(base) / 1e6,
+             static_cast<double>(bytes) / pixels, static_cast<double>(need) / pixels);
+}
+
+std::vector<Case> cases() {
+  const std::vector<std::string> all = {"progressive", "turned", "cmyk",      "interlaced",
+                                        "lossless",    "tiff",   "frames_gif"};
+  const std::vector<std::string> few = {"progressive", "rgba16"};
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& step, const std::vector<std::string>& kinds,
+                       const Params& params = {}) {
+    for (const std::string& kind : kinds) cases.push_back({step, kind, params});
+  };
+  add("convert", all);
+  add("convert", {"jpeg", "rgba16", "frames_webp"}, {{"format", "webp"}});
+  add("convert", few, {{"format", "webp"}, {"lossless", "true"}});
+  add("convert", few, {{"format", "gif"}});
+  add("convert", {"frames_webp"}, {{"format", "gif"}});
+  add("convert", few, {{"format", "tiff"}});
+  add("convert", few, {{"progressive", "true"}});
+  add("convert", {"jpeg"}, {{"format", "avif"}});
+  add("grayscale", all);
+  add("grayscale", few, {{"method", "luminance"}});
+  add("resize", all, {{"width", "300"}});
+  add("resize", {"progressive", "rgba16"}, {{"width", "1600"}, {"enlarge", "true"}});
+  add("resize", {"jpeg"}, {{"width", "1600"}, {"enlarge", "true"}, {"format", "webp"}});
+  add("crop", few, {{"aspect", "1:2"}, {"gravity", "attention"}});
+  add("crop", few, {{"aspect", "1:2"}, {"gravity", "entropy"}});
+  add("rotate", {"turned", "interlaced", "frames_webp"}, {{"angle", "90"}});
+  add("blur", few, {{"sigma", "5"}});
+  add("sharpen", few);
+  add("dither", {"progressive", "rgba16", "frames_gif"});
+  add("dither", few, {{"palette", "cga"}});
+  add("watermark", few);
+  add("compare", {"turned", "interlaced", "webp"});
+  add("metadata", {"jpeg", "rgba16"});
+  add("placeholder", {"progressive", "interlaced"});
+  add("optimize", {"jpeg", "rgba16", "webp"});
+  add("transform", {"progressive", "interlaced"},
+      {{"operations",
+        R"([{"type":"rotate","params":{"angle":90}},)"
+        R"({"type":"sharpen","params":{}},{"type":"rotate","params":{"angle":90}}])"}});
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StepsMemory, ::testing::ValuesIn(cases()), [](const auto& info) {
+  std::string name = info.param.step + "_" + info.param.kind;
+  for (const auto& [key, value] : info.param.params) name += "_" + key + "_" + value.substr(0, 12);
+  std::erase_if(name,
+                [](char c) { return isalnum(static_cast<unsigned char>(c)) == 0 && c != '_'; });
+  return name;
+});
+
+}  // namespace
+}  // namespace millrace
