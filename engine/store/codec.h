@@ -33,6 +33,8 @@
 // its own four left out. `f` and `C` come first, so it stands at byte 14 of every document and is
 // compared before anything else is believed.
 //
+// Only a job that has ended may be without steps: so is what is left of a deleted one.
+//
 // Versions: format 1 had no checksum; it is read, and its next write makes it format 2. A reader
 // refuses a higher `f` under a right checksum (E122) and, within its own format, any element it
 // does not know (E125): whoever adds an element raises the format, since an old reader would lose

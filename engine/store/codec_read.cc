@@ -346,6 +346,9 @@ Result<JobRecord> decode_record(std::string_view bytes) {
   if (has != kHasAll) return damaged(bytes, "an element is missing");
   // The checksum finds accidents only, and the first format had none.
   if (!blobs_have_digests(record)) return damaged(bytes, "a blob in it has no digest");
+  if (record.steps.empty() && !is_final(record.state)) {
+    return damaged(bytes, "it has not ended and has no steps");
+  }
   return record;
 }
 

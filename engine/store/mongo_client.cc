@@ -2,32 +2,10 @@
 
 #include <fmt/core.h>
 
-#include <cstring>
-
 #include "engine/base/errors.h"
-#include "engine/base/log.h"
 
 namespace millrace {
 namespace {
-
-// The driver repeats parts of a URL in what it says about it.
-thread_local bool url_is_being_read = false;
-
-void log_driver(mongoc_log_level_t level, const char* domain, const char* message, void*) {
-  if (url_is_being_read || level > MONGOC_LOG_LEVEL_WARNING) return;
-  log_event(LogLevel::kDebug, "store.driver", {{"part", domain}, {"message", message}});
-}
-
-Result<const MongoDriver*> start_driver() {
-  const auto driver = load_mongo_driver();
-  static std::once_flag once;
-  if (!driver.ok()) return driver;
-  std::call_once(once, [&driver] {
-    (*driver)->log_set_handler(log_driver, nullptr);
-    (*driver)->init();  // for the life of the process: clean-up could not be repeated
-  });
-  return driver;
-}
 
 // A client of the pool for the length of a scope.
 class Client {
@@ -45,15 +23,6 @@ class Client {
   mongoc_client_t* client_;
 };
 
-// The password as it stands in the URL, where some characters are written as %XX.
-std::string written_password(const std::string& uri) {
-  const size_t begin = uri.find("://");
-  const size_t end = uri.find('@');
-  if (begin == std::string::npos || end == std::string::npos) return "";
-  const size_t colon = uri.find(':', begin + 3);
-  return colon < end ? uri.substr(colon + 1, end - colon - 1) : "";
-}
-
 }  // namespace
 
 void each_write_error(const bson_t* reply,
@@ -67,7 +36,6 @@ void each_write_error(const bson_t* reply,
 MongoClient::~MongoClient() {
   if (pool_ != nullptr) driver_->client_pool_destroy(pool_);
   if (primary_ != nullptr) driver_->read_prefs_destroy(primary_);
-  if (uri_ != nullptr) driver_->uri_destroy(uri_);
 }
 
 Result<std::unique_ptr<MongoClient>> MongoClient::open(const MongoOptions& options) {
@@ -78,66 +46,25 @@ Result<std::unique_ptr<MongoClient>> MongoClient::open(const MongoOptions& optio
 }
 
 Status MongoClient::connect(const MongoOptions& options) {
-  auto driver = start_driver();
-  if (!driver.ok()) return driver.status();
-  driver_ = *driver;
-  bson_error_t error;
-  url_is_being_read = true;
-  uri_ = driver_->uri_new_with_error(options.uri.c_str(), &error);
-  url_is_being_read = false;
-  // What the driver says may hold the password, for instance when it has a character that must be
-  // written as %XX. With a '/' in it, the rest of it may have been taken for the database.
-  const char* database = uri_ != nullptr ? driver_->uri_get_database(uri_) : nullptr;
-  if (uri_ == nullptr || (database != nullptr && std::strchr(database, '@') != nullptr)) {
-    return Status::unavailable(
-        errors::kStoreOpen,
-        "the URL of the store cannot be read; it should be mongodb://USER:PASSWORD@HOST:PORT/"
-        "DATABASE?OPTIONS, with %XX for special characters in user and password");
-  }
-  if (database == nullptr || *database == '\0') {
-    return Status::unavailable(errors::kStoreOpen,
-                               "the URL of the store names no database: mongodb://HOST/DATABASE");
-  }
-  database_ = database;
-  if (const char* password = driver_->uri_get_password(uri_)) {
-    secrets_ = {password, written_password(options.uri)};
-  }
-  name_ = "mongodb://";
-  for (auto* host = driver_->uri_get_hosts(uri_); host != nullptr; host = host->next) {
-    name_ += host->host_and_port;
-    if (host->next != nullptr) name_ += ',';
-  }
-  if (const char* service = driver_->uri_get_srv_hostname(uri_)) name_ += service;
-  name_ += '/' + database_;
-  RETURN_IF_ERROR(set_options(options));
+  auto address = MongoAddress::read(options.uri);
+  if (!address.ok()) return address.status();
+  address_ = *std::move(address);
+  name_ = address_->name();
+  database_ = address_->database();
+  driver_ = *load_mongo_driver();
+  address_->set_unless_given(MONGOC_URI_SERVERSELECTIONTIMEOUTMS, options.select_ms);
+  address_->set_unless_given(MONGOC_URI_CONNECTTIMEOUTMS, options.connect_ms);
+  address_->set_unless_given(MONGOC_URI_SOCKETTIMEOUTMS, options.answer_ms);
+  address_->set_unless_given(MONGOC_URI_HEARTBEATFREQUENCYMS, options.heartbeat_ms);
+  majority_ms_ = options.majority_ms;
   primary_ = driver_->read_prefs_new(MONGOC_READ_PRIMARY);
-  pool_ = driver_->client_pool_new_with_error(uri_, &error);
+  bson_error_t error;
+  pool_ = driver_->client_pool_new_with_error(address_->uri(), &error);
   if (pool_ == nullptr) {
     return Status::unavailable(errors::kStoreOpen, failed("connecting to", error).message());
   }
   driver_->client_pool_set_error_api(pool_, MONGOC_ERROR_API_VERSION_2);
   return greet();
-}
-
-Status MongoClient::set_options(const MongoOptions& options) {
-  const struct {
-    const char* name;
-    DurationMs value;
-  } defaults[] = {
-      {MONGOC_URI_SERVERSELECTIONTIMEOUTMS, options.select_ms},
-      {MONGOC_URI_CONNECTTIMEOUTMS, options.connect_ms},
-      {MONGOC_URI_SOCKETTIMEOUTMS, options.answer_ms},
-      {MONGOC_URI_HEARTBEATFREQUENCYMS, options.heartbeat_ms},
-  };
-  for (const auto& [name, value] : defaults) {
-    if (driver_->uri_has_option(uri_, name)) continue;
-    CHECK(driver_->uri_set_option_as_int32(uri_, name, static_cast<int32_t>(value)));
-  }
-  majority_ms_ = options.majority_ms;
-  CHECK(driver_->uri_set_option_as_bool(uri_, MONGOC_URI_RETRYWRITES, false));
-  CHECK(driver_->uri_set_option_as_bool(uri_, MONGOC_URI_RETRYREADS, true));
-  if (driver_->uri_get_appname(uri_) == nullptr) CHECK(driver_->uri_set_appname(uri_, "millrace"));
-  return {};
 }
 
 Status MongoClient::greet() {
@@ -250,18 +177,8 @@ Status MongoClient::admit_read() {
       fmt::format("the database does not answer, and is asked again soon: {}", last_error()));
 }
 
-std::string MongoClient::without_secrets(std::string message) const {
-  for (const std::string& secret : secrets_) {
-    if (secret.empty()) continue;
-    for (size_t at = 0; (at = message.find(secret, at)) != std::string::npos; at += 3) {
-      message.replace(at, secret.size(), "***");
-    }
-  }
-  return message;
-}
-
 Status MongoClient::failed(std::string message) {
-  message = without_secrets(std::move(message));
+  message = address_->without_secrets(std::move(message));
   int64_t none = 0;
   unanswered_since_us_.compare_exchange_strong(none, monotonic_us());
   {

@@ -20,12 +20,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
 #include "engine/base/limits_shared.h"
 #include "engine/base/status.h"
 #include "engine/base/time.h"
 #include "engine/store/away_gate.h"
+#include "engine/store/mongo_address.h"
 #include "engine/store/mongo_bson.h"
 #include "engine/store/mongo_driver.h"
 
@@ -68,8 +68,7 @@ class MongoClient {
   MongoClient(const MongoClient&) = delete;
   MongoClient& operator=(const MongoClient&) = delete;
 
-  // Reads the URL and greets the server. E120: the URL cannot be read or names no database, nobody
-  // answers, or the driver is not installed.
+  // Reads the URL and greets the server. E120: as MongoAddress::read(), or nobody answers.
   static Result<std::unique_ptr<MongoClient>> open(const MongoOptions& options);
 
   // Hosts and database of the URL, without what is secret.
@@ -99,22 +98,19 @@ class MongoClient {
 
   explicit MongoClient(DurationMs away_try_ms) : gate_(away_try_ms) {}
   Status connect(const MongoOptions& options);
-  Status set_options(const MongoOptions& options);
   Status greet();
   BsonDoc read_concern(ReadLevel level) const;
   Status admit_read();
   Status failed(const char* what, const bson_error_t& error);
   Status failed(std::string message);
   Status read_failed(int64_t began_us, const bson_error_t& error);
-  std::string without_secrets(std::string message) const;
   void succeeded();
 
   const MongoDriver* driver_ = nullptr;
-  mongoc_uri_t* uri_ = nullptr;
+  std::unique_ptr<MongoAddress> address_;
+  std::string name_, database_;  // as the address has them
   mongoc_client_pool_t* pool_ = nullptr;
   mongoc_read_prefs_t* primary_ = nullptr;
-  std::string name_, database_;
-  std::vector<std::string> secrets_;
   DurationMs majority_ms_ = 0;
   bool replicated_ = false;  // else there is one server, which needs to ask nobody
   AwayGate gate_;

@@ -100,7 +100,7 @@ Result<StoredJob> read_job(const bson_t* document) {
   }
   const auto image = read_image(document);
   if (!image || image->key != record->key || image->rev != record->rev ||
-      image->write_id != record->write_id) {
+      image->write_id != record->write_id || (image->tombstone && !is_final(record->state))) {
     return damaged(document, "the fields of its document do not fit its record");
   }
   return StoredJob{*std::move(record), image->tombstone};

@@ -43,6 +43,7 @@
   each(uri_get_option_as_int32);              \
   each(uri_get_password);                     \
   each(uri_get_srv_hostname);                 \
+  each(uri_get_username);                     \
   each(uri_has_option);                       \
   each(uri_new_with_error);                   \
   each(uri_set_appname);                      \
@@ -57,8 +58,17 @@ struct MongoDriver {
 #undef MILLRACE_POINTER
 };
 
-// Loaded once, for the life of the process. Unavailable E120: the library is not installed, or
-// lacks a function; the message says what to install. [any]
+// Loaded and started once, for the life of the process; what it logs goes to our log. Unavailable
+// E120: the library is not installed, or lacks a function; the message says what to install. [any]
 Result<const MongoDriver*> load_mongo_driver();
+
+// While one lives, nothing is logged that the driver says on this thread. [any]
+class QuietMongoDriver {
+ public:
+  QuietMongoDriver();
+  ~QuietMongoDriver();
+  QuietMongoDriver(const QuietMongoDriver&) = delete;
+  QuietMongoDriver& operator=(const QuietMongoDriver&) = delete;
+};
 
 }  // namespace millrace

@@ -87,7 +87,7 @@ MongoStream::~MongoStream() {
 Status MongoStream::start(const Topics& topics, DurationMs wait_ms) {
   // An answer that says nothing must come before the driver gives the connection up.
   const int32_t answer_ms =
-      driver_->uri_get_option_as_int32(owner_->uri_, MONGOC_URI_SOCKETTIMEOUTMS, 0);
+      driver_->uri_get_option_as_int32(owner_->address_->uri(), MONGOC_URI_SOCKETTIMEOUTMS, 0);
   wait_ms_ = answer_ms > 0 ? std::min<DurationMs>(wait_ms, answer_ms / 2) : wait_ms;
   watched_ = watched(topics);
   RETURN_IF_ERROR(begin_session());
@@ -187,7 +187,7 @@ void MongoStream::interrupt() {
 }
 
 Status MongoStream::broken(const bson_error_t& error) const {
-  std::string message = owner_->without_secrets(
+  std::string message = owner_->address_->without_secrets(
       fmt::format("watching {}: {} ({})", owner_->name_, error.message, error.code));
   if (says_never(error)) return Status::not_found(0, std::move(message));
   return Status::unavailable(errors::kStoreFailed, std::move(message));

@@ -25,6 +25,7 @@ int fuzz_image(const uint8_t* data, size_t size);
 int fuzz_location(const uint8_t* data, size_t size);
 int fuzz_xml(const uint8_t* data, size_t size);
 int fuzz_document(const uint8_t* data, size_t size);
+int fuzz_database(const uint8_t* data, size_t size);
 }
 
 namespace millrace {
@@ -51,6 +52,7 @@ const Target kTargets[] = {
     {"location", fuzz_location, 400, {"tests/fuzz/corpus/location"}},
     {"xml", fuzz_xml, 400, {"tests/fuzz/corpus/xml"}},
     {"document", fuzz_document, 400, {"tests/fuzz/corpus/document"}},
+    {"database", fuzz_database, 400, {"tests/fuzz/corpus/database"}},
 };
 
 std::vector<std::string> corpus_of(const Target& target) {

@@ -7,6 +7,7 @@ namespace {
 void decode(std::string_view bytes) {
   const auto record = millrace::decode_record(bytes);
   if (!record.ok()) return;
+  CHECK(millrace::is_final(record->state) || !record->steps.empty());  // the core counts on it
   millrace::RecordEncoder encoder;
   const auto again = millrace::decode_record(encoder.encode(*record));
   CHECK(again.ok() && *again == *record);

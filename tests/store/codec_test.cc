@@ -88,7 +88,8 @@ JobRecord record(Random* random) {
   value.state = static_cast<JobState>(below(random, 7));
   value.inputs = text(random, 500);
   for (uint64_t i = below(random, 5); i > 0; i--) value.labels[text(random, 10)] = text(random, 20);
-  for (uint64_t i = below(random, 12); i > 0; i--) value.steps.push_back(step(random));
+  const uint64_t steps_min = is_final(value.state) ? 0 : 1;
+  for (uint64_t i = steps_min + below(random, 12); i > 0; i--) value.steps.push_back(step(random));
   value.outputs = text(random, 100);
   value.outputs_spilled = digest(random);
   value.error = error(random);
@@ -231,6 +232,27 @@ TEST(Codec, ABlobWithoutADigestIsNoticed) {
     *text = kept;
   }
   EXPECT_TRUE(blobs_have_digests(value));
+}
+
+// Whoever took it up would have nothing to run and nothing that ends it. What is left of a deleted
+// job has no steps either, but that one had ended.
+TEST(Codec, AnUnfinishedRecordWithoutStepsIsNoticed) {
+  JobRecord value;
+  value.rev = 1;
+  RecordEncoder encoder;
+  for (const JobState state :
+       {JobState::kQueued, JobState::kRunning, JobState::kWaiting, JobState::kPaused}) {
+    value.state = state;
+    const auto result = decode_record(encoder.encode(value));
+    EXPECT_EQ(result.status().number(), errors::kStoreCorrupt) << state_name(state);
+    EXPECT_NE(result.status().message().find("no steps"), std::string::npos);
+    const std::string first_format = as_format_1(std::string(encoder.encode(value)));
+    EXPECT_EQ(decode_record(first_format).status().number(), errors::kStoreCorrupt);
+  }
+  for (const JobState state : {JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
+    value.state = state;
+    EXPECT_TRUE(decode_record(encoder.encode(value)).ok()) << state_name(state);
+  }
 }
 
 TEST(Codec, ANewerFormatIsRefusedByName) {

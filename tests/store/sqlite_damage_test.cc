@@ -137,6 +137,17 @@ TEST_F(SqliteDamage, TheRecordOfAnotherJobIsNoticed) {
   expect_alone(open_store(options()).get());
 }
 
+// Its checksum is right here as well, and a record of the first format had none.
+TEST_F(SqliteDamage, AnUnfinishedRecordWithoutStepsCostsItsJobAlone) {
+  damage([this](std::string* bytes) {
+    RecordEncoder encoder;
+    JobRecord record = records_[kDamaged];
+    record.steps.clear();
+    *bytes = encoder.encode(record);
+  });
+  expect_alone(open_store(options()).get());
+}
+
 TEST_F(SqliteDamage, WhatADamagedRecordNamesIsKept) {
   end_all();
   flip_a_bit();

@@ -27,6 +27,8 @@ TEST(MongoUrl, ItsPasswordIsInNoMessageAndNoLogLine) {
            "mongodb://user:hunter2@127.0.0.1:99999/jobs",          // no such port
            "mongodb://user:hunter2@127.0.0.1/jobs?no=hunter2",     // no such option
            "mongodb://user:hunter%32@127.0.0.1:1/jobs?tls=maybe",  // no such value
+           "mongodb://user:x@hunter2@127.0.0.1:1/jobs",            // should be %40
+           "mongodb://user:42/hunter2?appname=a@127.0.0.1/jobs",   // a host, a port, a database
            "postgres://user:hunter2@127.0.0.1/jobs",
        }) {
     MongoOptions options = mongo_options(uri);
