@@ -89,23 +89,7 @@ Status LocalRuntime::open_parts() {
   }
   auto place = blob_place(options_.blobs, options_.data);
   if (!place.ok()) return place.status();
-  // The template process first: it must inherit neither the store's lock nor its files, and loads
-  // the plugins while the store is opened.
-  WorkerOptions worker_options = options_.workers;
-  worker_options.budget = budget_;
-  // The io lane reads inputs where they lie, and `store` gives them a second name.
-  if (!place->directory.empty()) {
-    std::error_code made;  // opening it says what is wrong
-    std::filesystem::create_directories(place->directory, made);
-    worker_options.io_paths.push_back({place->directory, false});
-  }
-  if (options_.thread_isolation) running_slots_ = std::make_shared<RunningSlots>();
-  worker_options.running = running_slots_;
-  auto workers = options_.thread_isolation ? start_thread_workers(worker_options)
-                                           : begin_process_workers(worker_options);
-  if (!workers.ok()) return workers.status();
-  workers_ = std::move(*workers);
-
+  RETURN_IF_ERROR(begin_workers(*place));
   RETURN_IF_ERROR(open_store(*place));
   const std::string slots = options_.data + "/running.slots";
   const LastRun last = RunningSlots::take_last(slots);
@@ -151,6 +135,26 @@ Status LocalRuntime::open_parts() {
   }
   sweeper_.emplace(std::max(options_.retention_ms, kBlobGraceMsMin), wall_clock_ms(),
                    monotonic_us() / 1000);
+  return {};
+}
+
+// Before all else: the template process must inherit neither the store's lock nor its files, and
+// loads the plugins while the store is opened.
+Status LocalRuntime::begin_workers(const BlobPlace& place) {
+  WorkerOptions worker_options = options_.workers;
+  worker_options.budget = budget_;
+  // The io lane reads inputs where they lie, and `store` gives them a second name.
+  if (!place.directory.empty()) {
+    std::error_code made;  // opening it says what is wrong
+    std::filesystem::create_directories(place.directory, made);
+    worker_options.io_paths.push_back({place.directory, false});
+  }
+  if (options_.thread_isolation) running_slots_ = std::make_shared<RunningSlots>();
+  worker_options.running = running_slots_;
+  auto workers = options_.thread_isolation ? start_thread_workers(worker_options)
+                                           : begin_process_workers(worker_options);
+  if (!workers.ok()) return workers.status();
+  workers_ = std::move(*workers);
   return {};
 }
 

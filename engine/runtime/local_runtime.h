@@ -32,6 +32,7 @@ class LocalRuntime final : public Runtime {
   explicit LocalRuntime(const RuntimeOptions& options);
   ~LocalRuntime() override;
   Status open_parts();  // once, right after construction
+  Status begin_workers(const BlobPlace& place);
   Status open_blob_store(const BlobPlace& place);
 
   std::shared_ptr<const Catalogue> catalogue() const override { return workers_->catalogue(); }
