@@ -39,8 +39,8 @@ TEST(Effects, InputsAreFrozenInTheRecordThatMakesThemDurable) {
   EXPECT_TRUE(t.stored_step("job1", "b").frozen.has_value());
 }
 
-// How many pixels an image has over all its frames is a fact for the next step's memory: it outlives
-// the server, and what is frozen does not depend on it, since records are older than it.
+// How many pixels an image has over all its frames is a fact for the next step's memory: it
+// outlives the server, and what is frozen does not depend on it, since records are older than it.
 TEST(Effects, PixelsOfAnImageSurviveARestartAndChangeNoFrozenInput) {
   CoreFixture t("image -> a[pure] -> b[keyed]");
   t.submit("job1");
