@@ -39,8 +39,9 @@ class LargePictures : public testing::Test {
     const size_t at = text.find("\n" + name + " ");
     return at == std::string::npos ? -1 : std::atof(text.c_str() + at + name.size() + 2);
   }
-  static std::string submit(uint16_t port, const std::string& pipeline, const std::string& image) {
-    const Reply reply = ask(port, "POST", "/v1/pipelines/" + pipeline + "/jobs",
+  static std::string submit(uint16_t port, const std::string& pipeline, const std::string& image,
+                            const std::string& query = "") {
+    const Reply reply = ask(port, "POST", "/v1/pipelines/" + pipeline + "/jobs" + query,
                             "Content-Type: application/octet-stream\r\n", image);
     EXPECT_EQ(reply.status, 202) << reply.shown();
     return reply.text("id");
@@ -56,11 +57,11 @@ TEST_F(LargePictures, WaitUntilTheirMemoryIsFreeAlsoOverAllFrames) {
   EXPECT_EQ(metric(port, "millrace_workers_memory_bytes_max"), kBudgetBytes);
   // 20 frames of 4 million pixels: more than all there is, taken alone.
   const std::string picture = make_gif_bomb(20, kSide);
-  const std::string runs = submit(port, "held?how=sleep", picture);
+  const std::string runs = submit(port, "held", picture, "?how=sleep");
   ASSERT_TRUE(eventually([&] {
     return metric(port, "millrace_workers_memory_bytes") == kBudgetBytes;
   })) << ask(port, "GET", "/metrics").body;
-  const std::string waits = submit(port, "held?how=ok", make_gif_bomb(1, kSide));
+  const std::string waits = submit(port, "held", make_gif_bomb(1, kSide), "?how=ok");
   ASSERT_TRUE(eventually([&] { return metric(port, "millrace_workers_memory_waiting") == 1; }));
   EXPECT_EQ(ask(port, "POST", "/v1/jobs/" + runs + "/cancel").status, 202);
   const Reply end = await_job(port, waits);

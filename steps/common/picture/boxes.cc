@@ -32,6 +32,25 @@ Problem cut_box(PictureJob* job, const Box& box, VipsPicture* picture) {
   return {};
 }
 
+// What entropy is counted in: bytes, and what is transparent is black. libvips would count 16 bits,
+// and whatever has alpha, in 65,536 bins a band: 80 MB for any picture, and nearly every sample
+// alone in its bin.
+static bool to_opaque_bytes(const VipsPicture& picture, VipsPicture* out) {
+  *out = picture.share();
+  VipsImage* next = nullptr;
+  if (is_wide(picture)) {
+    if (vips_msb(out->get(), &next, nullptr)) return false;
+    *out = VipsPicture(next);
+    const RowShape bytes = shape_of(bands_of(picture), false);
+    if (vips_copy(out->get(), &next, "interpretation", bytes.interpretation, nullptr)) return false;
+    *out = VipsPicture(next);
+  }
+  if (!vips_image_hasalpha(out->get())) return true;
+  if (vips_flatten(out->get(), &next, nullptr)) return false;
+  *out = VipsPicture(next);
+  return true;
+}
+
 Problem choose_box(PictureJob* job, const std::string& gravity, int width, int height,
                    VipsPicture* picture, ChosenBox* memory) {
   if (gravity != "attention" && gravity != "entropy") {
@@ -44,10 +63,12 @@ Problem choose_box(PictureJob* job, const std::string& gravity, int width, int h
     return {};
   }
   if (Problem problem = to_memory(job, picture)) return problem;
+  const bool attention = gravity == "attention";
+  VipsPicture looked_at = picture->share();
   VipsImage* out = nullptr;
-  if (vips_smartcrop(picture->get(), &out, width, height, "interesting",
-                     gravity == "attention" ? VIPS_INTERESTING_ATTENTION : VIPS_INTERESTING_ENTROPY,
-                     nullptr)) {
+  if ((!attention && !to_opaque_bytes(*picture, &looked_at)) ||
+      vips_smartcrop(looked_at.get(), &out, width, height, "interesting",
+                     attention ? VIPS_INTERESTING_ATTENTION : VIPS_INTERESTING_ENTROPY, nullptr)) {
     return picture_problem(*job, "cropped");
   }
   const VipsPicture owner(out);

@@ -60,7 +60,7 @@ inline constexpr uint64_t kDeepPixelMemory = 24, kWebpResultMemory = 96, kGifRes
 inline constexpr mr_memory kChainMemory[] = {
     {sizeof(mr_memory), "image", "image/png", kDeepPixelMemory, 24},
     {sizeof(mr_memory), "image", "image/tiff", kDeepPixelMemory, 24},
-    {sizeof(mr_memory), "image", "image/webp", 16, kWebpResultMemory},
+    {sizeof(mr_memory), "image", "image/webp", 40, kWebpResultMemory},
     {sizeof(mr_memory), "image", "image/gif", 16, kGifResultMemory},
     {sizeof(mr_memory), "format", "webp", 0, kWebpResultMemory},
     {sizeof(mr_memory), "format", "gif", 0, kGifResultMemory},
