@@ -56,7 +56,7 @@ bool Clients::submit(uint16_t port, Work* work, const std::string& callback,
     return false;
   }
   work->job = reply.text("id");
-  EXPECT_FALSE(work->job.empty()) << reply.shown();
+  EXPECT_FALSE(work->job.empty()) << reply.head << reply.body;
   return !work->job.empty();
 }
 

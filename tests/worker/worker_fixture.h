@@ -129,6 +129,21 @@ class WorkerFixture {
 };
 
 // The children of this process and theirs, by name.
+// 0: there is none any more.
+inline int parent_of(int pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  const size_t close = line.rfind(')');  // "PID (NAME) STATE PARENT …"
+  return close == std::string::npos ? 0 : std::atoi(line.c_str() + close + 4);
+}
+
+// Not another test's, which may run beside this one.
+inline bool descends_from_us(int pid) {
+  while (pid > 1 && pid != getpid()) pid = parent_of(pid);
+  return pid == getpid();
+}
+
 inline std::vector<int> processes_named(const std::string& name) {
   std::vector<int> found;
   DIR* directory = opendir("/proc");
@@ -140,7 +155,7 @@ inline std::vector<int> processes_named(const std::string& name) {
     std::getline(file, line);
     const size_t open = line.find('('), close = line.rfind(')');
     if (open == std::string::npos || line.substr(open + 1, close - open - 1) != name) continue;
-    if (getpgid(pid) == getpgrp()) found.push_back(pid);
+    if (descends_from_us(pid)) found.push_back(pid);
   }
   closedir(directory);
   return found;
