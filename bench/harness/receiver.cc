@@ -28,6 +28,14 @@ void watch(int epoll, int fd) {
   ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+// A child between its fork and its exec still has what is closed here: the file lives on, and so
+// would its place in the epoll, which would go on to report a number that may be somebody else's
+// socket by then.
+void forget(int epoll, int fd) {
+  ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr);
+  ::close(fd);
+}
+
 }  // namespace
 
 std::string header_of(const std::string& head, const std::string& name) {
@@ -97,7 +105,7 @@ void Receiver::serve() {
       }
       const ssize_t got = ::recv(fd, buffer, sizeof buffer, 0);
       if (got <= 0) {
-        ::close(fd);
+        forget(epoll, fd);
         connections.erase(fd);
         continue;
       }
@@ -111,7 +119,7 @@ void Receiver::serve() {
       const std::string body = in.substr(head + 4, length);
       in.erase(0, head + 4 + length);
       if (!take(fd, lines, body)) {
-        ::close(fd);
+        forget(epoll, fd);
         connections.erase(fd);
       }
     }
