@@ -76,8 +76,7 @@ function(millrace_plugin name)
   set_target_properties(step_${name} PROPERTIES OUTPUT_NAME ${name} PREFIX "" C_VISIBILITY_PRESET hidden
     CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/steps)
   target_link_libraries(step_${name} PRIVATE millrace_flags ${ARGN})
-  # Clang takes no header that was compiled with another visibility.
-  if(sources MATCHES "[.]cc" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  if(sources MATCHES "[.]cc")
     target_precompile_headers(step_${name} REUSE_FROM precompiled)
   endif()
   target_link_options(step_${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined)
