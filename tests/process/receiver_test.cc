@@ -12,6 +12,7 @@
 
 #include <filesystem>
 
+#include "engine/base/signals.h"
 #include "tests/process/trial.h"
 
 namespace millrace {
@@ -71,7 +72,7 @@ TEST(HarnessReceiver, LeavesAloneWhatAChildStillHas) {
       ::close(fd);
     }
   }
-  ::kill(child, SIGKILL);
+  signal_process(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
 }
 
