@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "engine/blob/file_blob_store.h"
 #include "tests/runtime/fake_loop.h"
@@ -172,7 +173,9 @@ TEST_F(BlobGuardTest, WhatNobodyHoldsIsForgotten) {
   auto content = content_of("a");
   put_whole(content);
   const auto batch = naming(*content->digest);
+  const std::weak_ptr<BlobContent> held = content;
   content.reset();
+  while (!held.expired()) std::this_thread::yield();  // the blob thread lets go after it has told
   for (int i = 0; i < 3; i++) put_whole(content_of("other" + std::to_string(i)));
   loop_->pass(kDyingMs);
   EXPECT_TRUE(look(batch).stale.empty());
