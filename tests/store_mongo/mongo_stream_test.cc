@@ -140,6 +140,7 @@ TEST_F(Stream, EndsAtOnceWhenItIsInterrupted) {
 
 TEST_F(Stream, ThatBreaksSaysSoAndIsNoReasonToDoubtTheStore) {
   if (!admin_command(uri_, R"({"configureFailPoint": "failCommand", "mode": "off"})")) {
+    ASSERT_FALSE(own_server()) << "the tests' own server has fail points";
     GTEST_SKIP() << "the server has no fail points";
   }
   for (const char* how : {R"("closeConnection": true)", R"("errorCode": 286)"}) {
@@ -157,7 +158,10 @@ TEST_F(Stream, ThatBreaksSaysSoAndIsNoReasonToDoubtTheStore) {
 }
 
 TEST(SingleServer, HasNoStreams) {
-  if (!MongoServer::installed()) GTEST_SKIP() << MongoServer::program() << " is missing";
+  if (!MongoServer::installed()) {
+    ASSERT_EQ(std::getenv("CI"), nullptr) << "the test server is missing";
+    GTEST_SKIP() << MongoServer::program() << " is missing; ./run test installs it";
+  }
   MongoServer server(MongoServer::Kind::kSingle);
   ASSERT_TRUE(server.start()) << server.why();
   const auto store = open_mongo(database_at(server.port(), "single"));
