@@ -102,18 +102,18 @@ Picture content(Content kind, uint32_t width, uint32_t height, int bands, int bi
 }
 
 std::string written(const Picture& picture, int effort) {
-  PngShape shape;
-  shape.width = picture.width;
-  shape.height = picture.height;
-  shape.bands = picture.bands;
-  shape.wide = picture.bits == 16;
-  shape.pixels_per_metre = 2835;
+  PngHeader header;
+  header.width = picture.width;
+  header.height = picture.height;
+  header.bands = picture.bands;
+  header.wide = picture.bits == 16;
+  header.pixels_per_metre = 2835;
   std::string file;
-  PngWriter writer(shape, effort, &file);
+  PngWriter writer(header, effort, &file);
   const size_t row = size_t{picture.width} * static_cast<size_t>(picture.bands);
   for (uint32_t y = 0; y < picture.height; ++y) {
     const uint16_t* samples = picture.samples.data() + y * row;
-    if (shape.wide) {
+    if (header.wide) {
       writer.add(samples);
     } else {
       writer.add(std::vector<uint8_t>(samples, samples + row).data());

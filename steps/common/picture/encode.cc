@@ -110,14 +110,14 @@ constexpr int kPngStripRows = 16;  // that are asked of libvips at once
 
 // Not interlaced, whose rows can be written as they come.
 Problem encode_png(PictureJob* job, int effort, const VipsPicture& picture, std::string* file) {
-  PngShape shape;
-  shape.width = static_cast<uint32_t>(width_of(picture));
-  shape.height = static_cast<uint32_t>(height_of(picture));
-  shape.bands = bands_of(picture);
-  shape.wide = is_wide(picture);
-  shape.pixels_per_metre =
+  PngHeader header;
+  header.width = static_cast<uint32_t>(width_of(picture));
+  header.height = static_cast<uint32_t>(height_of(picture));
+  header.bands = bands_of(picture);
+  header.wide = is_wide(picture);
+  header.pixels_per_metre =
       static_cast<uint32_t>(std::lround(vips_image_get_xres(picture.get()) * 1000));
-  PngWriter writer(shape, png_compression(effort), file);
+  PngWriter writer(header, png_compression(effort), file);
   const std::unique_ptr<VipsRegion, void (*)(void*)> region(vips_region_new(picture.get()),
                                                             g_object_unref);
   const int width = width_of(picture), height = height_of(picture);

@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "steps/common/png/png_rows.h"
 
 namespace millrace {
 namespace {
@@ -77,7 +76,7 @@ bool read_png(ByteView file, PngPixels* pixels) {
   ByteView data;
   if (!find_data(file, &joined, &data)) return false;
   const size_t row_bytes = pixels->row_bytes();
-  const size_t step = static_cast<size_t>(pixels->bands) * (pixels->wide ? 2 : 1);
+  const size_t step = pixels->pixel_bytes();
   pixels->bytes = std::make_unique_for_overwrite<uint8_t[]>(pixels->size());
   if (!inflate_all(data, *pixels)) return false;
   const std::vector<uint8_t> zeros(row_bytes, 0);

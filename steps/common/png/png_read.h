@@ -9,17 +9,14 @@
 #include <memory>
 
 #include "steps/common/byte_view.h"
+#include "steps/common/png/png_rows.h"
 
 namespace millrace {
 
 // Rows of samples in the machine's byte order; each stands behind one byte that means nothing.
-struct PngPixels {
-  uint32_t width = 0, height = 0;
-  int bands = 0;      // 1 to 4: gray, gray with alpha, RGB, RGBA
-  bool wide = false;  // 16 bits a sample
+struct PngPixels : PngShape {
   std::unique_ptr<uint8_t[]> bytes;
 
-  size_t row_bytes() const { return size_t{width} * static_cast<size_t>(bands) * (wide ? 2 : 1); }
   size_t size() const { return (row_bytes() + 1) * height; }
   uint8_t* row(size_t y) const { return bytes.get() + y * (row_bytes() + 1) + 1; }
 };

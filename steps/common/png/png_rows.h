@@ -9,6 +9,15 @@
 
 namespace millrace {
 
+struct PngShape {
+  uint32_t width = 0, height = 0;
+  int bands = 3;      // 1 to 4: gray, gray with alpha, RGB, RGBA
+  bool wide = false;  // 16 bits a sample
+
+  size_t pixel_bytes() const { return static_cast<size_t>(bands) * (wide ? 2 : 1); }
+  size_t row_bytes() const { return width * pixel_bytes(); }
+};
+
 enum PngFilter : uint8_t { kPngNone, kPngSub, kPngUp, kPngAverage, kPngPaeth, kPngFilters };
 
 // The row as the filter leaves it. `above` may not be null: a row of zeros stands above the first

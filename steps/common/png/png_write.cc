@@ -5,7 +5,6 @@
 #include <new>
 
 #include "steps/common/crc32.h"
-#include "steps/common/png/png_rows.h"
 
 namespace millrace {
 namespace {
@@ -51,33 +50,33 @@ PngWriter::Deflater PngWriter::deflater(int level, int strategy) {
   return stream;
 }
 
-PngWriter::PngWriter(const PngShape& shape, int effort, std::string* file)
-    : shape_(shape),
+PngWriter::PngWriter(const PngHeader& header, int effort, std::string* file)
+    : shape_(header),
       effort_(effort),
       file_(file),
-      strip_rows_(std::max<size_t>(1, kStripBytes / (shape.row_bytes() + 1))),
-      above_(shape.row_bytes(), 0),
-      candidate_(shape.row_bytes()),
+      strip_rows_(std::max<size_t>(1, kStripBytes / (header.row_bytes() + 1))),
+      above_(header.row_bytes(), 0),
+      candidate_(header.row_bytes()),
       method_{effort, Z_DEFAULT_STRATEGY, false},
       deflater_(deflater(effort, Z_DEFAULT_STRATEGY)),
       compressed_(kChunkBytes) {
   file_->append("\x89PNG\r\n\x1a\n", 8);
   constexpr uint8_t kColourTypes[] = {0, 4, 2, 6};
-  uint8_t header[13] = {}, resolution[9] = {};
-  put32(shape.width, header);
-  put32(shape.height, header + 4);
-  header[8] = shape.wide ? 16 : 8;
-  header[9] = kColourTypes[shape.bands - 1];
-  append_chunk("IHDR", header, sizeof header);
-  if (shape.pixels_per_metre > 0) {
-    put32(shape.pixels_per_metre, resolution);
-    put32(shape.pixels_per_metre, resolution + 4);
+  uint8_t basics[13] = {}, resolution[9] = {};
+  put32(header.width, basics);
+  put32(header.height, basics + 4);
+  basics[8] = header.wide ? 16 : 8;
+  basics[9] = kColourTypes[header.bands - 1];
+  append_chunk("IHDR", basics, sizeof basics);
+  if (header.pixels_per_metre > 0) {
+    put32(header.pixels_per_metre, resolution);
+    put32(header.pixels_per_metre, resolution + 4);
     resolution[8] = 1;
     append_chunk("pHYs", resolution, sizeof resolution);
   }
   deflater_->next_out = compressed_.data();
   deflater_->avail_out = static_cast<uInt>(compressed_.size());
-  strip_.reserve(strip_rows_ * (shape.row_bytes() + 1));
+  strip_.reserve(strip_rows_ * (header.row_bytes() + 1));
 }
 
 void PngWriter::add(const void* row) {

@@ -15,22 +15,18 @@
 #include <string>
 #include <vector>
 
+#include "steps/common/png/png_rows.h"
+
 namespace millrace {
 
-struct PngShape {
-  uint32_t width = 0, height = 0;
-  int bands = 3;      // 1 to 4: gray, gray with alpha, RGB, RGBA
-  bool wide = false;  // 16 bits a sample
-  uint32_t pixels_per_metre = 0;
-
-  size_t pixel_bytes() const { return static_cast<size_t>(bands) * (wide ? 2 : 1); }
-  size_t row_bytes() const { return width * pixel_bytes(); }
+struct PngHeader : PngShape {
+  uint32_t pixels_per_metre = 0;  // 0: not said
 };
 
 class PngWriter {
  public:
   // Appends to `file`. Effort: zlib's levels, 0 (stored) to 9. Throws bad_alloc.
-  PngWriter(const PngShape& shape, int effort, std::string* file);
+  PngWriter(const PngHeader& header, int effort, std::string* file);
 
   // The next row, from above; samples of 16 bits in the machine's byte order.
   void add(const void* row);
