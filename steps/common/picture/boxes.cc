@@ -35,20 +35,10 @@ Problem cut_box(PictureJob* job, const Box& box, VipsPicture* picture) {
 // What entropy is counted in: bytes, and what is transparent is black. libvips would count 16 bits,
 // and whatever has alpha, in 65,536 bins a band: 80 MB for any picture, and nearly every sample
 // alone in its bin.
-static bool to_opaque_bytes(const VipsPicture& picture, VipsPicture* out) {
-  *out = picture.share();
-  VipsImage* next = nullptr;
-  if (is_wide(picture)) {
-    if (vips_msb(out->get(), &next, nullptr)) return false;
-    *out = VipsPicture(next);
-    const RowShape bytes = shape_of(bands_of(picture), false);
-    if (vips_copy(out->get(), &next, "interpretation", bytes.interpretation, nullptr)) return false;
-    *out = VipsPicture(next);
-  }
-  if (!vips_image_hasalpha(out->get())) return true;
-  if (vips_flatten(out->get(), &next, nullptr)) return false;
-  *out = VipsPicture(next);
-  return true;
+static Problem to_opaque_bytes(PictureJob* job, VipsPicture* picture) {
+  constexpr uint8_t kBlack[3] = {};
+  if (Problem problem = to_8_bits(job, picture)) return problem;
+  return flatten(job, kBlack, picture);
 }
 
 Problem choose_box(PictureJob* job, const std::string& gravity, int width, int height,
@@ -65,9 +55,11 @@ Problem choose_box(PictureJob* job, const std::string& gravity, int width, int h
   if (Problem problem = to_memory(job, picture)) return problem;
   const bool attention = gravity == "attention";
   VipsPicture looked_at = picture->share();
+  if (!attention) {
+    if (Problem problem = to_opaque_bytes(job, &looked_at)) return problem;
+  }
   VipsImage* out = nullptr;
-  if ((!attention && !to_opaque_bytes(*picture, &looked_at)) ||
-      vips_smartcrop(looked_at.get(), &out, width, height, "interesting",
+  if (vips_smartcrop(looked_at.get(), &out, width, height, "interesting",
                      attention ? VIPS_INTERESTING_ATTENTION : VIPS_INTERESTING_ENTROPY, nullptr)) {
     return picture_problem(*job, "cropped");
   }
