@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "steps/common/picture/filter_picture.h"
 
@@ -180,17 +181,11 @@ Problem unpremultiply(PictureJob* job, bool wide, VipsPicture* picture) {
 }
 
 Problem gauss(PictureJob* job, double sigma, VipsPicture* picture) {
-  const int radius = std::max(1, static_cast<int>(std::ceil(sigma * 3.5)));
-  std::vector<double> weights;
-  double sum = 0;
-  for (int i = -radius; i <= radius; ++i) {
-    weights.push_back(std::exp(-0.5 * i * i / (sigma * sigma)));
-    sum += weights.back();
-  }
-  VipsPicture mask(
-      vips_image_new_matrix_from_array(2 * radius + 1, 1, weights.data(), 2 * radius + 1));
+  std::vector<double> weights = gaussian_weights(sigma);
+  const int taps = static_cast<int>(weights.size());
+  VipsPicture mask(vips_image_new_matrix_from_array(taps, 1, weights.data(), taps));
   if (mask.get() == nullptr) return picture_problem(*job, "filtered");
-  vips_image_set_double(mask.get(), "scale", sum);
+  vips_image_set_double(mask.get(), "scale", std::accumulate(weights.begin(), weights.end(), 0.0));
   VipsImage* out = nullptr;
   if (vips_convsep(picture->get(), &out, mask.get(), "precision", VIPS_PRECISION_FLOAT, nullptr)) {
     return picture_problem(*job, "filtered");

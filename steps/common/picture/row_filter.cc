@@ -114,13 +114,19 @@ AxisFilter AxisFilter::shrinking(const std::string& kernel, int from, int to) {
   return filter;
 }
 
-AxisFilter AxisFilter::gaussian(double sigma, int side) {
+std::vector<double> gaussian_weights(double sigma) {
   const int radius = std::max(1, static_cast<int>(std::ceil(sigma * 3.5)));
-  AxisFilter filter(side, 2 * radius + 1);
   std::vector<double> weights;
   for (int i = -radius; i <= radius; ++i) {
     weights.push_back(std::exp(-0.5 * i * i / (sigma * sigma)));
   }
+  return weights;
+}
+
+AxisFilter AxisFilter::gaussian(double sigma, int side) {
+  const std::vector<double> weights = gaussian_weights(sigma);
+  const int taps = static_cast<int>(weights.size()), radius = taps / 2;
+  AxisFilter filter(side, taps);
   for (int output = 0; output < side; ++output) {
     const int low = output - radius;
     const bool inside = low > 0 && output + radius < side;

@@ -18,12 +18,14 @@
 
 namespace millrace {
 
+// A Gaussian as far as 3.5 sigma on both sides of its middle; their sum is not 1.
+std::vector<double> gaussian_weights(double sigma);
+
 // Which samples of a side make each sample of a side that is not longer.
 class AxisFilter {
  public:
   // 1 <= to <= from. Kernels: lanczos3, cubic (Catmull-Rom), mitchell, linear.
   static AxisFilter shrinking(const std::string& kernel, int from, int to);
-  // Of a Gaussian as far as 3.5 sigma.
   static AxisFilter gaussian(double sigma, int side);
 
   int taps() const { return taps_; }  // of each output
