@@ -49,9 +49,22 @@ bool Core::State::may_shed(const Job& job) const {
   return !suspect;
 }
 
+// As many of what waits for each slot there as for each of ours. With more of it away we would be
+// the idle ones, and have it given back.
+int64_t Core::State::share_of(int64_t others_slots) const {
+  int64_t waiting = 0, ours = 0;
+  for (int lane = 0; lane < kLanes; lane++) {
+    waiting += static_cast<int64_t>(ready[lane].size());
+    ours += slots[lane];  // of all lanes, as the others' are told
+  }
+  others_slots = std::min<int64_t>(others_slots, kSlotsToldMax);
+  const int64_t all_slots = ours + others_slots;
+  return all_slots > 0 ? (waiting * others_slots + all_slots - 1) / all_slots : 0;
+}
+
 void Core::State::on(const Shed& event) {
   if (!options.shared || draining) return;
-  int64_t left = event.jobs;
+  int64_t left = std::min(event.jobs, share_of(event.jobs));
   bool any = false;
   for (Job* job = all.back(); job != nullptr && left > 0; job = all.previous(job)) {
     if (job->giving) {
@@ -71,6 +84,7 @@ void Core::State::on(const Shed& event) {
 void Core::State::on(const Unclaimed& event) {
   CHECK(event.jobs >= 0);
   if (options.shared) unclaimed = event.jobs;
+  if (event.jobs == 0) hold_due = kNever;  // what we gave away has been taken
 }
 
 }  // namespace millrace

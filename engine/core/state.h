@@ -34,8 +34,9 @@ constexpr DurationMs kAdoptRetryMs = 1000;
 // How long nothing else starts for a suspect's sake, the first time; each time it was in vain the
 // next one is twice as long, and as long as it was the others go on.
 constexpr DurationMs kQuietMs = 10'000;
-// A node that gave jobs away claims none for so long.
+// A node that gave jobs away claims none for so long, if they are not taken before.
 constexpr DurationMs kShedHoldMs = 10'000;
+constexpr int64_t kSlotsToldMax = 1'000'000;  // of other nodes: more are not believed
 // A step further back in its queue gives its durable bytes up: they are read again when it starts.
 constexpr size_t kReadyKeepBytes = 64;
 // Of the record, for the job's outputs and error.
@@ -100,6 +101,7 @@ struct Core::State {
   void end_doubt();
   bool may_give(const Job& job) const;
   bool may_shed(const Job& job) const;
+  int64_t share_of(int64_t others_slots) const;
   void give(Job& job);
   void part_with(Job& job);
   void apply_verb(Job& job, const Verb& verb);

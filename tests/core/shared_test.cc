@@ -283,6 +283,7 @@ TEST(Drain, OfANodeAcceptsWhatItWasJustSentForTheOthers) {
 
 TEST(Shed, GivesTheNewestOfThoseThatWaitForAWorker) {
   CoreFixture t("a[keyed]", shared_options());
+  t.capacity(Lane::kCpu, 0);
   t.capacity(Lane::kIo, 1);
   t.lease(10'000);
   for (const char* job : {"job1", "job2", "job3", "job4"}) {
@@ -306,6 +307,46 @@ TEST(Shed, GivesTheNewestOfThoseThatWaitForAWorker) {
   t.pass(9'000);
   t.lease(10'000);
   t.pass(1'000);
+  EXPECT_EQ(t.actions(), "adopt 3");
+}
+
+TEST(Shed, GivesNoMoreThanTheOthersShare) {
+  CoreFixture t("a[keyed]", shared_options());
+  t.capacity(Lane::kCpu, 0);
+  t.capacity(Lane::kIo, 2);
+  t.lease(10'000);
+  for (int i = 1; i <= 8; i++) {
+    const std::string job = "job" + std::to_string(i);
+    t.submit(job);
+    t.write_done(job);
+  }
+  t.actions();
+  t.shed(4);  // they have two thirds of all slots, and 6 wait
+  for (const char* job : {"job8", "job7", "job6", "job5"}) t.write_done(job);
+  EXPECT_FALSE(t.has_write("job4"));
+  t.actions();
+  t.shed(100);  // 2 wait: one for each of a hundred slots there, hardly any for two here
+  t.write_done("job4");
+  t.write_done("job3");
+  EXPECT_EQ(t.core().stats().accepted, 2);
+}
+
+TEST(Shed, IsOverWhenTheOthersHaveTakenWhatWasGiven) {
+  CoreFixture t("a[keyed]", shared_options());
+  t.capacity(Lane::kCpu, 0);
+  t.capacity(Lane::kIo, 1);
+  t.lease(10'000);
+  for (const char* job : {"job1", "job2"}) {
+    t.submit(job);
+    t.write_done(job);
+  }
+  t.shed(1);
+  t.write_done("job2");
+  t.actions();
+  t.unclaimed(1);
+  EXPECT_EQ(t.actions(), "");
+  t.unclaimed(0);
+  t.unclaimed(3);  // others'
   EXPECT_EQ(t.actions(), "adopt 3");
 }
 
