@@ -63,6 +63,8 @@ Problem make_gray(Job* job) {
     case ImageFormat::kTiff:
       return gray_tiff(job);
     case ImageFormat::kAvif:
+    case ImageFormat::kHeic:
+      return gray_heif(job);
     case ImageFormat::kUnknown:
       break;
   }
@@ -96,7 +98,7 @@ constexpr mr_port kInputs[] = {
     {.size = sizeof(mr_port),
      .name = "image",
      .type = "image",
-     .doc = "JPEG, PNG, WebP, GIF or TIFF."},
+     .doc = "JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIC."},
 };
 constexpr mr_port kParams[] = {
     {.size = sizeof(mr_port),
@@ -129,13 +131,13 @@ constexpr mr_port kOutputs[] = {
     {.size = sizeof(mr_port),
      .name = "image",
      .type = "image",
-     .doc = "The gray image, in the format of the input."},
+     .doc = "The gray image, in the format of the input (HEIC: JPEG, or PNG with alpha)."},
 };
 constexpr mr_port kResults[] = {
     {.size = sizeof(mr_port),
      .name = "extension",
      .type = "string",
-     .doc = "jpg, png, gif, webp or tiff."},
+     .doc = "jpg, png, gif, webp, tiff or avif."},
     {.size = sizeof(mr_port), .name = "media_type", .type = "string", .doc = "Such as image/jpeg."},
 };
 constexpr mr_memory kMoreMemory[] = {

@@ -8,8 +8,8 @@ namespace millrace {
 // How the result is written; the last parameters of every step whose result is a picture.
 inline constexpr mr_port kOutputPorts[] = {
     make_port("format", "enum<same,jpeg,png,webp,gif,tiff,avif>",
-              "Of the result; same: as the input. What a format cannot hold is changed as "
-              "steps/README.md says.",
+              "Of the result; same: as the input (HEIC: jpeg, or png with alpha). What a format "
+              "cannot hold is changed as steps/README.md says.",
               "same"),
     make_port("quality", "int?", "Of JPEG (82 when absent), lossy WebP (80) and AVIF (50).",
               nullptr, 1, 100),
@@ -36,7 +36,7 @@ inline constexpr mr_port kOutputPorts[] = {
 };
 
 inline constexpr mr_port kImageInputs[] = {
-    make_port("image", "image", "JPEG, PNG, WebP, GIF or TIFF."),
+    make_port("image", "image", "JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIC."),
 };
 
 inline constexpr mr_port kImageOutputs[] = {
