@@ -136,6 +136,9 @@ class PictureFinder {
 
   Problem find_grid(uint32_t id, const HeifItem& item, const Traits& traits, HeifLayer* layer) {
     std::string store;
+    for (const Span& span : item.data) {
+      if (!file_.has(span.at, span.size)) return truncated("file", "inside its grid", file_);
+    }
     const ByteView grid = heif_bytes(file_, item.data, &store);
     const bool wide = (grid.u8(1) & 1) != 0;
     if (item.elsewhere || grid.size < (wide ? 12 : 8)) return corrupt("file", "its grid is empty");

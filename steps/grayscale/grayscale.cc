@@ -144,6 +144,9 @@ constexpr mr_memory kMoreMemory[] = {
     {sizeof(mr_memory), "image", "image/png", 24, 0},
     {sizeof(mr_memory), "image", "image/tiff", 24, 0},
     {sizeof(mr_memory), "image", "image/webp", 112, 0},
+    {sizeof(mr_memory), "image", "image/avif", 56, 0},
+    {sizeof(mr_memory), "image", "image/heic", 32, 0},
+    {sizeof(mr_memory), "image", "image/heif", 56, 0},
 };
 constexpr Memory kMemory = {.base = 16 << 20,
                             .per_pixel = 12,

@@ -33,9 +33,11 @@ struct Meaning {
   const char* meaning;
 };
 constexpr Meaning kMeanings[] = {
-    {"all", "JPEG (progressive and arithmetic too), PNG (interlaced too), WebP, GIF, TIFF"},
-    {"any", "all five, by `format`"},
-    {"same", "the format of the input"},
+    {"all",
+     "JPEG (progressive and arithmetic too), PNG (interlaced too), WebP, GIF, TIFF, AVIF, HEIC (of "
+     "the two last, single pictures and grids)"},
+    {"any", "JPEG, PNG, WebP, GIF, TIFF, AVIF, by `format`"},
+    {"same", "the format of the input; of a HEIC that is decoded, JPEG, or PNG with alpha"},
     {"input", "the bytes of the input, forwarded"},
     {"untouched", "not decoded, stays as it is in the file"},
     {"none", "no picture comes out"},
@@ -49,6 +51,7 @@ constexpr Meaning kMeanings[] = {
      "some candidates are upright and in sRGB, others keep tag and profile: what is "
      "seen is the same"},
     {"applied", "turned, and the tag is gone"},
+    {"tag kept", "not turned, the tag stays; AVIF and HEIC are turned"},
     {"told", "reported, the file stays as it is"},
     {"first", "the first frame or page"},
     {"refused", "cut files are `truncated`, picture data that do not decode `corrupt`"},
