@@ -59,9 +59,9 @@ class MetaReader {
       if (box.cut) {
         // Cameras append what is no box; a name tells a box that was cut.
         if (!is_printable(box.type)) break;
-        problem = truncated("file", fmt::format("inside the box '{}' of {} bytes", box.type,
-                                                box.whole.size),
-                            file_);
+        problem = truncated(
+            "file", fmt::format("inside the box '{}' of {} bytes", box.type, box.whole.size),
+            file_);
         break;
       }
       if (box.type == "moov") {

@@ -14,8 +14,8 @@ constexpr uint32_t kPaddingMax = 64;  // what a codec's blocks add to a side
 
 // A quarter turn or a mirror as a matrix on (x, y), y downwards.
 using Turn = std::array<int, 4>;
-constexpr Turn kTurns[] = {{1, 0, 0, 1},  {-1, 0, 0, 1}, {-1, 0, 0, -1}, {1, 0, 0, -1},
-                           {0, 1, 1, 0},  {0, -1, 1, 0}, {0, -1, -1, 0}, {0, 1, -1, 0}};
+constexpr Turn kTurns[] = {{1, 0, 0, 1}, {-1, 0, 0, 1}, {-1, 0, 0, -1}, {1, 0, 0, -1},
+                           {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, -1, 0}, {0, 1, -1, 0}};
 
 int orientation_of(const Turn& turn) {
   return static_cast<int>(std::find(std::begin(kTurns), std::end(kTurns), turn) -
@@ -47,8 +47,7 @@ Problem unsupported(const std::string& what) {
 
 class PictureFinder {
  public:
-  PictureFinder(ByteView file, const ProbeLimits& limits, ImageHeader* header,
-                HeifPicture* picture)
+  PictureFinder(ByteView file, const ProbeLimits& limits, ImageHeader* header, HeifPicture* picture)
       : file_(file), limits_(limits), header_(header), picture_(picture) {}
 
   Problem run() {
@@ -169,8 +168,8 @@ class PictureFinder {
   static Problem check_grid(const HeifLayer& layer) {
     const uint64_t columns = layer.columns, rows = layer.rows;
     if (layer.tiles.size() != columns * rows) {
-      return corrupt("file", fmt::format("its grid of {}x{} has {} tiles", columns, rows,
-                                         layer.tiles.size()));
+      return corrupt(
+          "file", fmt::format("its grid of {}x{} has {} tiles", columns, rows, layer.tiles.size()));
     }
     const bool across =
         (columns - 1) * layer.tile_width < layer.width && columns * layer.tile_width >= layer.width;
@@ -179,9 +178,9 @@ class PictureFinder {
     const bool odd = (columns > 1 && layer.tile_width % 2 != 0 && layer.chroma != 3) ||
                      (rows > 1 && layer.tile_height % 2 != 0 && layer.chroma == 1);
     if (across && down && !(odd && layer.chroma != 0)) return {};
-    return corrupt("file", fmt::format("its {}x{} tiles of {}x{} do not make {}x{}", columns, rows,
-                                       layer.tile_width, layer.tile_height, layer.width,
-                                       layer.height));
+    return corrupt("file",
+                   fmt::format("its {}x{} tiles of {}x{} do not make {}x{}", columns, rows,
+                               layer.tile_width, layer.tile_height, layer.width, layer.height));
   }
 
   Problem add_tile(const HeifItem& item, const Traits& traits, HeifLayer* layer) {
@@ -193,7 +192,9 @@ class PictureFinder {
       return corrupt("file", "its picture says neither how large it is nor how it is coded");
     }
     if (item.elsewhere || item.data.empty()) return unsupported("without its bytes in the file");
-    const int bits = av1 ? ((config.u8(2) & 0x40) == 0 ? 8 : (config.u8(2) & 0x20) != 0 ? 12 : 10)
+    const int bits = av1 ? ((config.u8(2) & 0x40) == 0   ? 8
+                            : (config.u8(2) & 0x20) != 0 ? 12
+                                                         : 10)
                          : static_cast<int>(config.u8(17) & 7) + 8;
     const int chroma = av1 ? av1_chroma(config.u8(2)) : config.u8(16) & 3;
     if ((bits != 8 && bits != 10 && bits != 12) || (hevc && (config.u8(18) & 7) + 8 != bits)) {
@@ -255,8 +256,8 @@ class PictureFinder {
     const HeifLayer& layer = picture_->colour;
     if (Problem problem = count_page(layer.width, layer.height, limits_, header_)) return problem;
     for (const HeifLayer* one : {&picture_->colour, &picture_->alpha}) {
-      const uint64_t coded = uint64_t{one->columns} * one->tile_width *
-                             (uint64_t{one->rows} * one->tile_height);
+      const uint64_t coded =
+          uint64_t{one->columns} * one->tile_width * (uint64_t{one->rows} * one->tile_height);
       header_->pixels = std::max(header_->pixels, coded);
     }
     if (header_->pixels > limits_.pixels_max) {
@@ -393,8 +394,8 @@ bool has_heif_brand(ByteView file) {
   const uint64_t end = std::min<uint64_t>(file.be32(0), 128);
   for (uint64_t at = 8; at + 4 <= end; at += 4) {
     if (at == 12) continue;  // the minor version
-    for (const char* brand : {"avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx",
-                              "mif1", "msf1", "miaf"}) {
+    for (const char* brand :
+         {"avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1", "miaf"}) {
       if (file.is(at, brand)) return true;
     }
   }

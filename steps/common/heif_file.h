@@ -50,7 +50,7 @@ struct HeifPicture {
   bool has_colour = false;
   HeifColour meaning;  // of the file; the stream's holds when has_colour is false
   Span icc;
-  std::vector<Span> exif;   // without the four bytes before the TIFF structure
+  std::vector<Span> exif;  // without the four bytes before the TIFF structure
   std::vector<Span> xmp;
   std::vector<Span> notes;         // bytes of items that may say something of somebody
   std::vector<HeifBox> free_text;  // boxes that may

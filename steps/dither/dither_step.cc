@@ -16,8 +16,7 @@ void choose_output(const PictureJob& job, OutputOptions* output) {
   if (output->lossless < 0 && output->format != ImageFormat::kAvif) output->lossless = 1;
   if (output->format != ImageFormat::kUnknown) return;
   const ImageFormat format = sniff_format(job.file);
-  output->format =
-      format == ImageFormat::kJpeg || is_heif(format) ? ImageFormat::kPng : format;
+  output->format = format == ImageFormat::kJpeg || is_heif(format) ? ImageFormat::kPng : format;
 }
 
 int32_t run(const mr_call* call) {

@@ -34,8 +34,8 @@ Problem clean(const PictureJob& job, const std::string& remove, std::string* fil
   const Metadata policy = remove == "location" ? Metadata::kKeep
                           : remove == "unsafe" ? Metadata::kSafe
                                                : Metadata::kStrip;
-  *file =
-      replace_metadata(header.format, whole, select_extras(job, policy, orientation_in(job), false));
+  *file = replace_metadata(header.format, whole,
+                           select_extras(job, policy, orientation_in(job), false));
   return {};
 }
 

@@ -1,5 +1,6 @@
 // Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
-// every segment of it lies within the file, and so does all that a decoder of AVIF or HEIC is given; a PNG that passed is read at once or left to libpng.
+// every segment of it lies within the file, and so does all that a decoder of AVIF or HEIC is
+// given; a PNG that passed is read at once or left to libpng.
 #include <cstdint>
 
 #include "engine/base/check.h"
@@ -53,9 +54,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(header.exif.at <= size && header.exif.size <= size - header.exif.at);
     // The server's own look at the first bytes must not refuse what the step would take.
     const auto sniffed = sniff_image({reinterpret_cast<const char*>(data), size});
-    CHECK(is_heif(header.format) ? sniffed == "image/avif" || sniffed == "image/heic" ||
-                                       sniffed == "image/heif"
-                                 : sniffed == media_type_of(header.format));
+    CHECK(is_heif(header.format)
+              ? sniffed == "image/avif" || sniffed == "image/heic" || sniffed == "image/heif"
+              : sniffed == media_type_of(header.format));
     if (is_heif(header.format)) read_tiles(file);
     PngPixels pixels;
     if (read_png(file, &pixels)) {

@@ -114,7 +114,8 @@ TEST(Heif, TilesMakeOnePictureWithoutWhatHangsOver) {
       const Picture smooth = soft(136, 104);
       HeifStyle whole = style;
       whole.columns = whole.rows = 1;
-      const Picture tiled = seen(encode_heif(smooth, style)), one = seen(encode_heif(smooth, whole));
+      const Picture tiled = seen(encode_heif(smooth, style)),
+                    one = seen(encode_heif(smooth, whole));
       EXPECT_LE(mean_difference(tiled, one), 1.5) << name_of(style);
       EXPECT_LE(mean_difference(tiled, upright(smooth, style.orientation)), 3) << name_of(style);
     }
@@ -358,7 +359,9 @@ TEST(Heif, AnyByteMayBeWrongAndNothingHappens) {
 
 TEST(Heif, WhatIsSaidOfSomebodyIsTakenOutAndThePictureStaysBitForBit) {
   const Picture picture = soft(80, 64);
-  const auto judge = [&](const std::string& file) { return mean_difference(decode_heif(file), picture); };
+  const auto judge = [&](const std::string& file) {
+    return mean_difference(decode_heif(file), picture);
+  };
   for (const bool hevc : {false, true}) {
     HeifStyle style;
     style.hevc = hevc;

@@ -84,9 +84,9 @@ struct HeifStyle {
   bool premultiplied = false;      // what the file says of its samples
   int primaries = 1, transfer = 13, matrix = 6;
   bool full_range = true;
-  bool say_colour = true;          // in the container; the stream says it always
+  bool say_colour = true;  // in the container; the stream says it always
   std::string exif, xmp, icc;
-  std::string brand;               // "": avif or heic
+  std::string brand;                    // "": avif or heic
   bool in_idat = false, split = false;  // where the samples are: in `meta`; in two places
 };
 std::string encode_heif(const Picture& picture, const HeifStyle& style = {});

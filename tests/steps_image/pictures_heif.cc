@@ -176,8 +176,7 @@ class Builder {
     }
     std::string payload =
         full_box("hdlr", number(0, 4) + "pict" + std::string(13, '\0')) +
-        full_box("pitm", number(primary, 2)) +
-        full_box("iinf", number(items_.size(), 2) + infos) +
+        full_box("pitm", number(primary, 2)) + full_box("iinf", number(items_.size(), 2) + infos) +
         full_box("iloc", number(0x4400, 2) + number(items_.size(), 2) + places, 1u << 24);
     if (!references_.empty()) payload += full_box("iref", references_);
     payload += box("iprp", properties());
@@ -195,8 +194,7 @@ class Builder {
         associations += number(0x8000 | ++count, 2);
       }
     }
-    return box("ipco", container) +
-           full_box("ipma", number(items_.size(), 4) + associations, 1);
+    return box("ipco", container) + full_box("ipma", number(items_.size(), 4) + associations, 1);
   }
 
   const HeifStyle& style_;
@@ -222,8 +220,8 @@ std::vector<std::string> seen_properties(const Picture& picture, const HeifStyle
   std::vector<std::string> list;
   if (style.crop > 0) {
     // The middle of what stays lies half of what goes to the left of the picture's middle.
-    const std::string less = number(static_cast<uint32_t>(-static_cast<int32_t>(style.crop)), 4) +
-                             number(2, 4);
+    const std::string less =
+        number(static_cast<uint32_t>(-static_cast<int32_t>(style.crop)), 4) + number(2, 4);
     list.push_back(box("clap", number(picture.width - style.crop, 4) + number(1, 4) +
                                    number(picture.height - style.crop, 4) + number(1, 4) + less +
                                    less));
@@ -232,10 +230,11 @@ std::vector<std::string> seen_properties(const Picture& picture, const HeifStyle
   constexpr struct {
     int quarters;
     bool mirror;
-  } kTurns[] = {{0, false}, {0, true}, {2, false}, {2, true},
+  } kTurns[] = {{0, false}, {0, true},  {2, false}, {2, true},
                 {3, true},  {3, false}, {1, true},  {1, false}};
   const auto& turn = kTurns[style.orientation - 1];
-  if (turn.quarters > 0) list.push_back(box("irot", number(static_cast<uint64_t>(turn.quarters), 1)));
+  if (turn.quarters > 0)
+    list.push_back(box("irot", number(static_cast<uint64_t>(turn.quarters), 1)));
   if (turn.mirror) list.push_back(box("imir", number(1, 1)));
   return list;
 }
@@ -278,13 +277,13 @@ std::string encode_heif(const Picture& picture, const HeifStyle& style) {
   std::vector<std::string> more = seen_properties(picture, style);
   const int colours = picture.bands < 3 ? 1 : 3;
   if (style.say_colour) {
-    more.push_back(box("colr", "nclx" + number(static_cast<uint64_t>(style.primaries), 2) +
-                                   number(static_cast<uint64_t>(style.transfer), 2) +
-                                   number(style.quality == 0 && colours == 3
-                                              ? 0
-                                              : static_cast<uint64_t>(style.matrix),
-                                          2) +
-                                   number(style.full_range ? 0x80 : 0, 1)));
+    more.push_back(
+        box("colr",
+            "nclx" + number(static_cast<uint64_t>(style.primaries), 2) +
+                number(static_cast<uint64_t>(style.transfer), 2) +
+                number(style.quality == 0 && colours == 3 ? 0 : static_cast<uint64_t>(style.matrix),
+                       2) +
+                number(style.full_range ? 0x80 : 0, 1)));
   }
   if (!style.icc.empty()) more.push_back(box("colr", "prof" + style.icc));
   const uint32_t primary = add_layer(&builder, picture, style, 0, colours, more);

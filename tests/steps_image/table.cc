@@ -169,6 +169,16 @@ Seen see_row(const TableRow& row, const Carrier& file, ParamTexts more) {
   return seen;
 }
 
+bool is_heif_file(const std::string& bytes) {
+  return bytes.compare(4, 4, "ftyp") == 0;
+}
+
+Picture seen_in(const StepAnswer& answer) {
+  const std::string& bytes = answer.outputs.at(0);
+  if (!is_heif_file(bytes)) return decoded(answer);
+  return decoded(run_picture_step("convert", bytes, {{"format", "png"}}));
+}
+
 void expect_alike(const TableRow& row, const Seen& a, const Seen& b, int worst, double mean,
                   const std::string& what) {
   if (!row.paints()) {

@@ -19,10 +19,11 @@ uint32_t pixels_of(const HeifLayer& layer) {
 std::string check_frame(const CodedFrame& frame, const HeifLayer& layer) {
   const bool large = frame.width >= layer.tile_width && frame.height >= layer.tile_height;
   if (large && frame.bits == layer.bits && frame.chroma == layer.chroma) return "";
-  return fmt::format("its stream has {}x{} samples of {} bits and chroma {}, its header {}x{}, {}, "
-                     "{}",
-                     frame.width, frame.height, frame.bits, frame.chroma, layer.tile_width,
-                     layer.tile_height, layer.bits, layer.chroma);
+  return fmt::format(
+      "its stream has {}x{} samples of {} bits and chroma {}, its header {}x{}, {}, "
+      "{}",
+      frame.width, frame.height, frame.bits, frame.chroma, layer.tile_width, layer.tile_height,
+      layer.bits, layer.chroma);
 }
 
 std::string decode_tile(ByteView file, const HeifLayer& layer, size_t index, bool strict,
@@ -39,10 +40,9 @@ std::string decode_tile(ByteView file, const HeifLayer& layer, size_t index, boo
     if (index == 0) planes->colour = frame.colour;
     planes->put(frame, column * layer.tile_width, row * layer.tile_height);
   };
-  const std::string failed =
-      layer.codec == HeifCodec::kAv1
-          ? decode_av1(config, data, pixels_of(layer), take)
-          : decode_hevc(config, data, strict, take);
+  const std::string failed = layer.codec == HeifCodec::kAv1
+                                 ? decode_av1(config, data, pixels_of(layer), take)
+                                 : decode_hevc(config, data, strict, take);
   return failed.empty() ? wrong : failed;
 }
 
@@ -77,8 +77,7 @@ void HeifPlanes::put(const CodedFrame& frame, uint32_t left, uint32_t top) {
     const uint32_t rows = std::min(chroma_side(frame.height, down), chroma_side(height, down) - y);
     for (uint32_t row = 0; row < rows; ++row) {
       std::memcpy(plane[i].data() + stride[i] * (y + row) + x * sample,
-                  frame.plane[i] + frame.stride[i] * static_cast<ptrdiff_t>(row),
-                  columns * sample);
+                  frame.plane[i] + frame.stride[i] * static_cast<ptrdiff_t>(row), columns * sample);
     }
   }
 }

@@ -37,8 +37,8 @@ class HeifRows {
   HeifCrop crop_;
   bool premultiplied_ = false;
   Coding coding_ = Coding::kMatrix;
-  float luma_ = 1, black_ = 0;              // what luma is multiplied by, and what black is
-  float chroma_ = 1, middle_ = 0;           // the same of chroma
+  float luma_ = 1, black_ = 0;     // what luma is multiplied by, and what black is
+  float chroma_ = 1, middle_ = 0;  // the same of chroma
   float red_ = 0, green_ = 0, green_red_ = 0, blue_ = 0;
   float alpha_scale_ = 1;
 };

@@ -49,10 +49,9 @@ CodedFrame frame_of(const de265_image* image) {
     frame.stride[i] = stride;
     if (de265_get_bits_per_pixel(image, i) != frame.bits) frame.bits = 0;  // no picture of ours
   }
-  frame.colour = {de265_get_image_colour_primaries(image),
-                  de265_get_image_transfer_characteristics(image),
-                  de265_get_image_matrix_coefficients(image),
-                  de265_get_image_full_range_flag(image) != 0};
+  frame.colour = {
+      de265_get_image_colour_primaries(image), de265_get_image_transfer_characteristics(image),
+      de265_get_image_matrix_coefficients(image), de265_get_image_full_range_flag(image) != 0};
   return frame;
 }
 
