@@ -60,9 +60,14 @@ class PictureFinder {
     if (Problem problem = place(traits)) return problem;
     find_notes();
     fill_header();
-    if (cut) return cut;
-    if (Problem problem = check_bytes(picture_->colour)) return problem;
-    return picture_->has_alpha ? check_bytes(picture_->alpha) : Problem{};
+    // What a decoder must never see comes first: of a cut file, too, which may be accepted.
+    Problem damage = cut;
+    for (const HeifLayer* layer : {&picture_->colour, &picture_->alpha}) {
+      const Problem problem = check_bytes(*layer);
+      if (problem.fault == Fault::kUnsupported) return problem;
+      if (!damage) damage = problem;
+    }
+    return damage;
   }
 
  private:
@@ -200,6 +205,8 @@ class PictureFinder {
     if ((bits != 8 && bits != 10 && bits != 12) || (hevc && (config.u8(18) & 7) + 8 != bits)) {
       return unsupported(fmt::format("of {} bits a sample", bits));
     }
+    spans_ += item.data.size();  // an item may be the tile again and again
+    if (spans_ > kHeifEntriesMax) return unsupported("picture in very many pieces");
     const HeifCodec codec = av1 ? HeifCodec::kAv1 : HeifCodec::kHevc;
     if (layer->tiles.empty()) {
       layer->codec = codec;
@@ -332,36 +339,43 @@ class PictureFinder {
   // ---- bytes
 
   // They are in the file, are not the same ones again and again, and make no larger picture.
+  // Unsupported, which nobody can accept: the two last.
   Problem check_bytes(const HeifLayer& layer) {
+    Problem damage;
     for (const HeifTile& tile : layer.tiles) {
       for (const Span& span : tile.data) {
+        bytes_ += file_.sub(span).size;
         if (!file_.has(span.at, span.size)) {
-          return truncated("file", "inside the data of its picture", file_);
+          damage = truncated("file", "inside the data of its picture", file_);
         }
-        bytes_ += span.size;
       }
-      if (bytes_ > file_.size) return corrupt("file", "its tiles share their bytes");
-      if (layer.codec == HeifCodec::kHevc && !fits(tile, layer)) {
-        return corrupt("file", fmt::format("a tile of {}x{} holds another size, or units that do "
-                                           "not end",
-                                           layer.tile_width, layer.tile_height));
+      if (bytes_ > file_.size) return unsupported("picture whose tiles share their bytes");
+      if (layer.codec != HeifCodec::kHevc) continue;  // its decoder takes a limit
+      bool whole = true;
+      if (!fits(tile, layer, &whole)) {
+        return unsupported(fmt::format("with a tile of {}x{} that holds another size",
+                                       layer.tile_width, layer.tile_height));
       }
+      if (!whole && !damage) damage = corrupt("file", "a unit of its stream ends beyond it");
     }
-    return {};
+    return damage;
   }
 
-  bool fits(const HeifTile& tile, const HeifLayer& layer) const {
+  bool fits(const HeifTile& tile, const HeifLayer& layer, bool* whole) const {
     const ByteView config = file_.sub(tile.config);
     std::string store;
     const ByteView bytes = heif_bytes(file_, tile.data, &store);
+    bool fit = true;
     const auto visit = [&](ByteView unit) {
       HevcSize size;
-      if (hevc_unit_type(unit) != kHevcSequenceSet) return true;
-      return read_hevc_size(unit, &size) && size.width <= layer.tile_width + kPaddingMax &&
-             size.height <= layer.tile_height + kPaddingMax;
+      if (hevc_unit_type(unit) != kHevcSequenceSet || hevc_unit_layer(unit) > 0) return true;
+      fit = read_hevc_size(unit, &size) && size.width <= layer.tile_width + kPaddingMax &&
+            size.height <= layer.tile_height + kPaddingMax;
+      return fit;
     };
-    return each_configured_unit(config, visit) &&
-           each_hevc_unit(bytes, (config.u8(21) & 3) + 1u, visit);
+    *whole = each_configured_unit(config, visit) &&
+             each_hevc_unit(bytes, (config.u8(21) & 3) + 1u, visit);
+    return fit;
   }
 
   ByteView file_;
@@ -369,7 +383,7 @@ class PictureFinder {
   ImageHeader* header_;
   HeifPicture* picture_;
   HeifMeta meta_;
-  uint64_t bytes_ = 0;
+  uint64_t bytes_ = 0, spans_ = 0;
 };
 
 }  // namespace

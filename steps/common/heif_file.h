@@ -56,7 +56,8 @@ struct HeifPicture {
   std::vector<HeifBox> free_text;  // boxes that may
 };
 
-// Truncated: bytes of the picture are beyond the end, with `header` and `picture` filled.
+// Truncated, Corrupt: with `header` and `picture` filled when a picture was found, which may be
+// decoded as far as it goes; all limits hold then, too.
 Problem read_heif(ByteView file, const ProbeLimits& limits, ImageHeader* header,
                   HeifPicture* picture);
 

@@ -21,6 +21,10 @@ inline constexpr int kHevcSequenceSet = 33;
 inline int hevc_unit_type(ByteView unit) {
   return unit.u8(0) >> 1 & 0x3F;
 }
+// Above 0: of a further view or a finer version, which is not decoded.
+inline int hevc_unit_layer(ByteView unit) {
+  return (unit.u8(0) & 1) << 5 | unit.u8(1) >> 3;
+}
 
 // Each unit of an item's bytes, which stand behind their lengths of `length_size` bytes. False: one
 // leaves the bytes; `visit` said so.

@@ -295,7 +295,14 @@ TEST(Heif, AStreamMayNotHoldALargerPictureThanItsHeader) {
     HeifStyle style;
     style.hevc = hevc;
     const std::string file = encode_heif(picture, style);
-    expect_refused(with(file, announced(256, 192), announced(64, 48)), "corrupt", name_of(style));
+    const std::string small = with(file, announced(256, 192), announced(64, 48));
+    expect_refused(small, hevc ? "unsupported" : "corrupt", name_of(style));
+    // Who accepts damage does not accept that, nor of a file that is cut as well.
+    for (const std::string& one : {small, small.substr(0, small.size() - 20)}) {
+      const StepAnswer answer = run_picture_step("convert", one, {{"damaged", "accept"}});
+      EXPECT_FALSE(answer.ok()) << name_of(style);
+      EXPECT_EQ(answer.misuse, "") << name_of(style);
+    }
     expect_refused(with(file, announced(256, 192), announced(512, 192)), "corrupt", name_of(style));
     const std::string huge = with(file, announced(256, 192), announced(30'000, 30'000));
     expect_refused(huge, "too_many_pixels", name_of(style));

@@ -13,7 +13,9 @@ std::string find_picture(ByteView file, HeifPicture* picture) {
   ImageHeader header;
   limits.pixels_max = std::numeric_limits<uint64_t>::max();
   const Problem problem = read_heif(file, limits, &header, picture);
-  return header.width > 0 ? "" : problem.message;
+  const bool usable =
+      !problem || problem.fault == Fault::kTruncated || problem.fault == Fault::kCorrupt;
+  return usable && header.width > 0 ? "" : problem.message;
 }
 
 std::string profile_in(ByteView file, const HeifPicture& picture, const HeifColour& meaning) {

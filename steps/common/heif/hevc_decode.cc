@@ -65,7 +65,8 @@ std::string decode_hevc(ByteView config, ByteView data, bool strict, const TakeF
   de265_set_parameter_bool(decoder, DE265_DECODER_PARAM_BOOL_SEI_CHECK_HASH, strict ? 1 : 0);
   const auto push = [&](ByteView unit) {
     const int size = static_cast<int>(unit.size);
-    return unit.size < 2 || de265_push_NAL(decoder, unit.data, size, 0, nullptr) == DE265_OK;
+    return unit.size < 2 || hevc_unit_layer(unit) > 0 ||
+           de265_push_NAL(decoder, unit.data, size, 0, nullptr) == DE265_OK;
   };
   const unsigned length_size = (config.u8(21) & 3) + 1u;
   const bool whole = each_configured_unit(config, push) && each_hevc_unit(data, length_size, push);

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include "steps/common/heif/heif_read.h"
 #include "steps/common/png/png_read.h"
@@ -47,10 +48,15 @@ void delete_pixels(gpointer pixels) {
 
 int convert_rows(VipsRegion* out, void*, void* pixels, void*, gboolean*) {
   const VipsRect* area = &out->valid;
-  for (int y = area->top; y < VIPS_RECT_BOTTOM(area); ++y) {
-    static_cast<HeifPixels*>(pixels)->rows.read(
-        static_cast<uint32_t>(area->left), static_cast<uint32_t>(y),
-        static_cast<uint32_t>(area->width), VIPS_REGION_ADDR(out, area->left, y));
+  try {
+    for (int y = area->top; y < VIPS_RECT_BOTTOM(area); ++y) {
+      static_cast<HeifPixels*>(pixels)->rows.read(
+          static_cast<uint32_t>(area->left), static_cast<uint32_t>(y),
+          static_cast<uint32_t>(area->width), VIPS_REGION_ADDR(out, area->left, y));
+    }
+  } catch (const std::bad_alloc&) {  // must not cross libvips, which is C
+    vips_error("millrace", "out of memory");
+    return -1;
   }
   return 0;
 }
