@@ -42,8 +42,11 @@ struct Cursor {
   }
 };
 
-bool is_printable(std::string_view type) {
-  return std::all_of(type.begin(), type.end(), [](char c) { return c >= ' ' && c <= '~'; });
+// What a file is made of. Other boxes may hold anything, a film with its places for one.
+bool is_structure(std::string_view type) {
+  constexpr std::string_view kTypes[] = {"ftyp", "styp", "meta", "mdat", "moov", "moof",
+                                         "free", "skip", "wide", "pdin", "sidx", "mfra"};
+  return std::find(std::begin(kTypes), std::end(kTypes), type) != std::end(kTypes);
 }
 
 class MetaReader {
@@ -57,8 +60,8 @@ class MetaReader {
     Problem problem;
     for (uint64_t at = 0; read_heif_box(file_, all, &at, &box);) {
       if (box.cut) {
-        // Cameras append what is no box; a name tells a box that was cut.
-        if (!is_printable(box.type)) break;
+        // Cameras append what is no box; its name tells one that was cut.
+        if (!is_structure(box.type) && box.type != "udta" && box.type != "uuid") break;
         problem = truncated(
             "file", fmt::format("inside the box '{}' of {} bytes", box.type, box.whole.size),
             file_);
@@ -68,7 +71,8 @@ class MetaReader {
         meta_->tracks = true;
         find_free_text(box);
       }
-      if (box.type == "uuid" || box.type == "udta") meta_->free_text.push_back(box);
+      meta_->end = box.whole.at + box.whole.size;
+      if (!is_structure(box.type)) meta_->free_text.push_back(box);
       if (box.type != "meta" || found) continue;
       found = true;
       if (Problem inside = read_meta(box)) return inside;

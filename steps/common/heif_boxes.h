@@ -50,6 +50,7 @@ struct HeifMeta {
   bool found = false;   // a `meta` box with a primary item
   bool tracks = false;  // a `moov`: a sequence beside the still picture, or instead
   uint32_t primary = 0;
+  uint64_t end = 0;  // of the last whole box: what follows is no part of it
   std::map<uint32_t, HeifItem> items;
   std::vector<HeifBox> properties;
   std::vector<HeifReference> references;

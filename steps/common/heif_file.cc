@@ -313,6 +313,7 @@ class PictureFinder {
       picture_->notes.insert(picture_->notes.end(), item.data.begin(), item.data.end());
     }
     picture_->free_text = std::move(meta_.free_text);
+    picture_->end = meta_.end;
   }
 
   bool add_exif(Span item) {

@@ -54,6 +54,7 @@ struct HeifPicture {
   std::vector<Span> xmp;
   std::vector<Span> notes;         // bytes of items that may say something of somebody
   std::vector<HeifBox> free_text;  // boxes that may
+  uint64_t end = 0;                // behind the last box
 };
 
 // Truncated, Corrupt: with `header` and `picture` filled when a picture was found, which may be

@@ -379,7 +379,11 @@ TEST(Heif, WhatIsSaidOfSomebodyIsTakenOutAndThePictureStaysBitForBit) {
     const Picture whole = seen(file);
     EXPECT_LE(judge(file), 6) << name_of(style);
     const std::string secret = "somewhere near the river";
-    file += std::string("\0\0\0\x20", 4) + "udta" + secret;
+    for (const char* type : {"udta", "uuid", "mpvd"}) {
+      file += std::string("\0\0\0\x20", 4) + type + secret;
+    }
+    const size_t end = file.size();
+    file += "appended: " + secret;
     const StepAnswer before = run_picture_step("metadata", file, {{"location", "true"}});
     ASSERT_TRUE(before.ok()) << before.message;
     EXPECT_NE(before.results.at("metadata").find(R"("latitude":48.21)"), std::string::npos);
@@ -387,7 +391,7 @@ TEST(Heif, WhatIsSaidOfSomebodyIsTakenOutAndThePictureStaysBitForBit) {
       const StepAnswer answer = run_picture_step("metadata", file, {{"remove", remove}});
       ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
       const std::string& after = answer.outputs[0];
-      EXPECT_EQ(after.size(), file.size()) << remove;
+      EXPECT_EQ(after.size(), end) << remove;
       EXPECT_EQ(after.find("GPSLatitude"), std::string::npos) << remove;
       EXPECT_EQ(after.find(secret), std::string::npos) << remove;
       EXPECT_EQ(after.find("Maker") != std::string::npos, remove == std::string("location"));

@@ -57,6 +57,7 @@ std::string replace_heif(std::string_view file, const Extras& extras) {
     out.replace(box.whole.at + 4, 4, "free");
     overwrite(&out, box.data, "", "", 0);
   }
+  out.resize(std::min<size_t>(out.size(), picture.end));
   return out;
 }
 
