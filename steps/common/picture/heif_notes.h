@@ -1,7 +1,7 @@
 // What an AVIF or HEIC says besides its picture: read, and overwritten where it stands.
 //
-// Nothing moves, so that the picture is the same bit for bit and the file as long as it was, but for
-// what is appended behind its last box.
+// Nothing moves, so that the picture is the same bit for bit and the file as long as it was, but
+// for what is appended behind its last box.
 #pragma once
 
 #include "steps/common/picture/container.h"
