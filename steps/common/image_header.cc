@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "steps/common/exif.h"
+#include "steps/common/heif_file.h"
 
 namespace millrace {
 namespace {
@@ -16,13 +17,6 @@ struct Foreign {
 // Images that we know and do not take. What is in neither list is no image.
 constexpr Foreign kForeign[] = {
     {0, "BM", "BMP"},
-    {4, "ftypheic", "HEIC"},
-    {4, "ftypheix", "HEIC"},
-    {4, "ftyphevc", "HEIC"},
-    {4, "ftypmif1", "HEIF"},
-    {4, "ftypmsf1", "HEIF"},
-    {4, "ftypavif", "AVIF"},
-    {4, "ftypavis", "AVIF"},
     {4, "ftypcrx ", "Canon raw"},
     {0, std::string_view("\0\0\0\x0cJXL ", 8), "JPEG XL"},
     {0, std::string_view("\xff\x0a", 2), "JPEG XL"},
@@ -58,12 +52,12 @@ Problem unknown_format(ByteView file) {
   const std::string foreign = sniff_foreign(file);
   if (!foreign.empty()) {
     return {Fault::kUnsupported, fmt::format("the file is an image in {}, which is not read; send "
-                                             "JPEG, PNG, WebP, GIF or TIFF",
+                                             "JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIC",
                                              foreign)};
   }
   if (file.size == 0) return {Fault::kNotAnImage, "the file is empty; send an image"};
   return {Fault::kNotAnImage, fmt::format("the file's {} bytes begin with {}, which is no image; "
-                                          "send JPEG, PNG, WebP, GIF or TIFF",
+                                          "send JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIC",
                                           file.size, first_bytes(file))};
 }
 
@@ -79,6 +73,9 @@ ImageFormat sniff_format(ByteView file) {
         std::string_view("II+\0\x08\0\0\0", 8), std::string_view("MM\0+\0\x08\0\0", 8)}) {
     if (file.is(0, magic)) return ImageFormat::kTiff;
   }
+  if (has_heif_brand(file)) {
+    return file.is(8, "avif") || file.is(8, "avis") ? ImageFormat::kAvif : ImageFormat::kHeic;
+  }
   return ImageFormat::kUnknown;
 }
 
@@ -87,7 +84,6 @@ Problem probe_image(ByteView file, const ProbeLimits& limits, ImageHeader* heade
   header->format = sniff_format(file);
   Problem problem;
   switch (header->format) {
-    case ImageFormat::kAvif:  // never sniffed
     case ImageFormat::kUnknown:
       return unknown_format(file);
     case ImageFormat::kJpeg:
@@ -105,6 +101,9 @@ Problem probe_image(ByteView file, const ProbeLimits& limits, ImageHeader* heade
     case ImageFormat::kTiff:
       problem = parse_tiff(file, limits, header);
       break;
+    case ImageFormat::kAvif:
+    case ImageFormat::kHeic:
+      return parse_heif(file, limits, header);
   }
   if (problem) return problem;
   if (header->exif.size > 0) header->orientation = read_exif(file.sub(header->exif)).orientation;
@@ -166,6 +165,8 @@ const char* media_type_of(ImageFormat format) {
       return "image/tiff";
     case ImageFormat::kAvif:
       return "image/avif";
+    case ImageFormat::kHeic:
+      return "image/heic";
     case ImageFormat::kUnknown:
       break;
   }
@@ -186,6 +187,8 @@ const char* extension_of(ImageFormat format) {
       return "tiff";
     case ImageFormat::kAvif:
       return "avif";
+    case ImageFormat::kHeic:
+      return "heic";
     case ImageFormat::kUnknown:
       break;
   }

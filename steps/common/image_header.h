@@ -16,8 +16,12 @@
 
 namespace millrace {
 
-// kAvif is only ever written: no file is seen to be one.
-enum class ImageFormat { kUnknown, kJpeg, kPng, kGif, kWebp, kTiff, kAvif };
+// kHeic is only ever read: nothing here writes HEVC.
+enum class ImageFormat { kUnknown, kJpeg, kPng, kGif, kWebp, kTiff, kAvif, kHeic };
+
+inline bool is_heif(ImageFormat format) {
+  return format == ImageFormat::kAvif || format == ImageFormat::kHeic;
+}
 
 // What the samples mean. A YCbCr JPEG is kRgb: RGB is what it is a coding of.
 enum class ImageColour { kGray, kRgb, kCmyk, kPalette, kLab, kOther };
@@ -62,7 +66,8 @@ struct ImageHeader {
            height = 0;  // as stored: before orientation; of the first page, or of the canvas
   uint32_t pages = 0;   // frames of an animation, pages of a TIFF, else 1
   uint64_t pixels = 0;  // over all pages; an animation's frame counts as its canvas
-  int orientation = 1;  // EXIF's 1 to 8; 1 when there is none or it makes no sense
+  int orientation = 1;  // EXIF's 1 to 8; 1 when there is none or it makes no sense. Of AVIF and
+                        // HEIC what the container says: EXIF's own is history there
   int bits = 8;         // of one sample as stored (of an index, for a palette)
   bool alpha = false;   // a channel, a colour key, or a transparent palette entry
   bool animated = false;
@@ -75,6 +80,9 @@ struct ImageHeader {
   std::vector<JpegSegment>
       jpeg_segments;  // APPn and COM before the first scan, at most kJpegSegmentsMax
 
+  // AVIF and HEIC only.
+  bool high_range = false;  // its colours are for HDR screens (PQ or HLG)
+
   // WebP only.
   bool webp_lossless = false;  // of the first frame
 };
@@ -82,7 +90,7 @@ struct ImageHeader {
 inline constexpr size_t kJpegSegmentsMax = 1024;
 inline constexpr uint32_t kJpegScansMax = 200;
 
-// The format by magic bytes alone.
+// The format by magic bytes alone. AVIF and HEIC may share their brands: probe_image() knows which.
 ImageFormat sniff_format(ByteView file);
 
 // Fills `header` from the file. A problem leaves what was found so far in it.
@@ -101,6 +109,7 @@ Problem parse_png(ByteView file, const ProbeLimits& limits, ImageHeader* header)
 Problem parse_gif(ByteView file, const ProbeLimits& limits, ImageHeader* header);
 Problem parse_webp(ByteView file, const ProbeLimits& limits, ImageHeader* header);
 Problem parse_tiff(ByteView file, const ProbeLimits& limits, ImageHeader* header);
+Problem parse_heif(ByteView file, const ProbeLimits& limits, ImageHeader* header);  // and AVIF
 
 // Counts one more page of this size into the header. Corrupt: a side is 0. TooManyPixels,
 // TooManyFrames: a limit.

@@ -92,7 +92,8 @@ int32_t run(const mr_call* call) {
 }
 
 constexpr mr_port kInputs[] = {
-    make_port("image", "image", "JPEG, PNG, WebP, GIF or TIFF; its first frame or page."),
+    make_port("image", "image",
+              "JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIC; its first frame or page."),
     make_port("reference", "image", "What it is compared with, of the same size."),
 };
 constexpr mr_port kResults[] = {

@@ -9,13 +9,14 @@ namespace {
 
 constexpr uint32_t kOwnParams = sizeof kDitherPorts / sizeof *kDitherPorts;
 
-// Lossy coding would undo the work: a JPEG becomes a PNG, a WebP a lossless one, unless asked for.
+// Lossy coding would undo the work: JPEG, AVIF and HEIC become PNG, a WebP a lossless one, unless
+// asked for.
 void choose_output(const PictureJob& job, OutputOptions* output) {
   output->exact_palette = true;
-  if (output->lossless < 0) output->lossless = 1;
+  if (output->lossless < 0 && output->format != ImageFormat::kAvif) output->lossless = 1;
   if (output->format != ImageFormat::kUnknown) return;
   const ImageFormat format = sniff_format(job.file);
-  output->format = format == ImageFormat::kJpeg ? ImageFormat::kPng : format;
+  output->format = format == ImageFormat::kJpeg || is_heif(format) ? ImageFormat::kPng : format;
 }
 
 int32_t run(const mr_call* call) {

@@ -63,6 +63,8 @@ Problem make_gray(Job* job) {
     case ImageFormat::kTiff:
       return gray_tiff(job);
     case ImageFormat::kAvif:
+    case ImageFormat::kHeic:
+      return gray_heif(job);
     case ImageFormat::kUnknown:
       break;
   }
@@ -96,7 +98,7 @@ constexpr mr_port kInputs[] = {
     {.size = sizeof(mr_port),
      .name = "image",
      .type = "image",
-     .doc = "JPEG, PNG, WebP, GIF or TIFF."},
+     .doc = "JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIC."},
 };
 constexpr mr_port kParams[] = {
     {.size = sizeof(mr_port),
@@ -129,19 +131,22 @@ constexpr mr_port kOutputs[] = {
     {.size = sizeof(mr_port),
      .name = "image",
      .type = "image",
-     .doc = "The gray image, in the format of the input."},
+     .doc = "The gray image, in the format of the input (HEIC: JPEG, or PNG with alpha)."},
 };
 constexpr mr_port kResults[] = {
     {.size = sizeof(mr_port),
      .name = "extension",
      .type = "string",
-     .doc = "jpg, png, gif, webp or tiff."},
+     .doc = "jpg, png, gif, webp, tiff or avif."},
     {.size = sizeof(mr_port), .name = "media_type", .type = "string", .doc = "Such as image/jpeg."},
 };
 constexpr mr_memory kMoreMemory[] = {
     {sizeof(mr_memory), "image", "image/png", 24, 0},
     {sizeof(mr_memory), "image", "image/tiff", 24, 0},
     {sizeof(mr_memory), "image", "image/webp", 112, 0},
+    {sizeof(mr_memory), "image", "image/avif", 56, 0},
+    {sizeof(mr_memory), "image", "image/heic", 32, 0},
+    {sizeof(mr_memory), "image", "image/heif", 56, 0},
 };
 constexpr Memory kMemory = {.base = 16 << 20,
                             .per_pixel = 12,

@@ -12,10 +12,9 @@
 #include "steps/common/exif.h"
 #include "steps/common/gray.h"
 #include "steps/common/image_header.h"
+#include "steps/common/picture/picture_job.h"
 
 namespace millrace {
-
-enum class Metadata { kSafe, kKeep, kStrip };
 
 struct GrayOptions {
   GrayMethod method = GrayMethod::kLuma;
@@ -57,11 +56,13 @@ struct Job {
   }
 };
 
-// One for each format that stays what it is.
+// One for each format.
 Problem gray_jpeg(Job* job);
 Problem gray_png(Job* job);
 Problem gray_gif(Job* job);
 Problem gray_webp(Job* job);
 Problem gray_tiff(Job* job);
+// AVIF stays so; of a HEIC comes JPEG, or PNG with alpha. The header becomes the result's.
+Problem gray_heif(Job* job);
 
 }  // namespace millrace

@@ -1,4 +1,5 @@
 // metadata: what a file says of itself; and the same file without what it should not say.
+#include "steps/common/exif.h"
 #include "steps/common/picture/container.h"
 #include "steps/common/picture/params.h"
 #include "steps/common/picture/picture_step.h"
@@ -10,6 +11,13 @@ namespace millrace {
 namespace {
 
 enum Param : uint32_t { kRemove, kLocation };
+
+// That of the EXIF block, which in AVIF and HEIC turns nothing and need not be the picture's.
+int orientation_in(const PictureJob& job) {
+  const ImageHeader& header = job.header;
+  return is_heif(header.format) ? read_exif(job.file.sub(header.exif)).orientation
+                                : header.orientation;
+}
 
 // The file with the picture untouched, bit for bit.
 Problem clean(const PictureJob& job, const std::string& remove, std::string* file) {
@@ -26,8 +34,8 @@ Problem clean(const PictureJob& job, const std::string& remove, std::string* fil
   const Metadata policy = remove == "location" ? Metadata::kKeep
                           : remove == "unsafe" ? Metadata::kSafe
                                                : Metadata::kStrip;
-  *file =
-      replace_metadata(header.format, whole, select_extras(job, policy, header.orientation, false));
+  *file = replace_metadata(header.format, whole,
+                           select_extras(job, policy, orientation_in(job), false));
   return {};
 }
 
@@ -71,7 +79,7 @@ constexpr mr_port kOutputs[] = {
 };
 constexpr mr_port kResults[] = {
     make_port("metadata", "json", "Size, kind, EXIF, profile; README.md lists the names."),
-    make_port("extension", "string", "jpg, png, gif, webp or tiff."),
+    make_port("extension", "string", "jpg, png, gif, webp, tiff, avif or heic."),
     make_port("media_type", "string", "Such as image/jpeg."),
 };
 constexpr mr_step kStep = declare_step({

@@ -59,7 +59,9 @@ class Optimizer {
     best_.pages = static_cast<int>(header.pages);
     best_.file = input();
     if (wish_.output.metadata == Metadata::kKeep) return;
-    const Extras extras = select_extras(*job_, wish_.output.metadata, header.orientation);
+    // The EXIF of AVIF and HEIC turns nothing: upright by its word is never wrong.
+    const int orientation = is_heif(header.format) ? 1 : header.orientation;
+    const Extras extras = select_extras(*job_, wish_.output.metadata, orientation);
     best_.file = replace_metadata(header.format, input(), extras);
     if (best_.file.size() > job_->file.size) best_.file = input();
   }

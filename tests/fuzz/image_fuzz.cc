@@ -1,11 +1,39 @@
 // Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
-// every segment of it lies within the file; a PNG that passed is read at once or left to libpng.
+// every segment of it lies within the file, and so does all that a decoder of AVIF or HEIC is
+// given; a PNG that passed is read at once or left to libpng.
 #include <cstdint>
 
 #include "engine/base/check.h"
 #include "server/sniff.h"
+#include "steps/common/heif/heif_read.h"
+#include "steps/common/heif_file.h"
 #include "steps/common/image_header.h"
 #include "steps/common/png/png_read.h"
+
+namespace {
+
+// What decoders are given lies in the file. The decoders themselves are others' to fuzz.
+void read_tiles(millrace::ByteView file) {
+  using namespace millrace;
+  ImageHeader header;
+  HeifPicture picture;
+  const Problem problem = read_heif(file, {1'000'000, 50, 10'000}, &header, &picture);
+  CHECK(problem.fault == Fault::kNone);
+  for (const HeifLayer* layer : {&picture.colour, &picture.alpha}) {
+    CHECK(layer->tiles.size() == uint64_t{layer->columns} * layer->rows || !picture.has_alpha);
+    for (const HeifTile& tile : layer->tiles) {
+      for (const Span& span : tile.data) CHECK(file.has(span.at, span.size));
+    }
+  }
+  CHECK(picture.crop.left + picture.crop.width <= picture.colour.width);
+  CHECK(picture.crop.top + picture.crop.height <= picture.colour.height);
+  for (const Span& span : picture.exif) CHECK(file.has(span.at, span.size));
+  for (const Span& span : picture.xmp) CHECK(file.has(span.at, span.size));
+  for (const HeifBox& box : picture.free_text) CHECK(file.has(box.whole.at, box.whole.size));
+  read_heif_profile(file);
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace millrace;
@@ -25,7 +53,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(header.pixels <= limits.pixels_max);
     CHECK(header.exif.at <= size && header.exif.size <= size - header.exif.at);
     // The server's own look at the first bytes must not refuse what the step would take.
-    CHECK(sniff_image({reinterpret_cast<const char*>(data), size}) == media_type_of(header.format));
+    const auto sniffed = sniff_image({reinterpret_cast<const char*>(data), size});
+    CHECK(is_heif(header.format)
+              ? sniffed == "image/avif" || sniffed == "image/heic" || sniffed == "image/heif"
+              : sniffed == media_type_of(header.format));
+    if (is_heif(header.format)) read_tiles(file);
     PngPixels pixels;
     if (read_png(file, &pixels)) {
       CHECK(header.format == ImageFormat::kPng);

@@ -105,7 +105,9 @@ Picture decoded(const StepAnswer& answer) {
     const bool gray = jpeg_facts(bytes).components == 1;
     return decode_jpeg(bytes, gray ? JCS_GRAYSCALE : JCS_RGB);
   }
-  if (answer.media_type == "image/avif") return decode_avif(bytes);
+  if (answer.media_type == "image/avif" || answer.media_type == "image/heic") {
+    return decode_heif(bytes);
+  }
   if (answer.media_type == "image/tiff") return decode_tiff(bytes)[0].picture;
   ADD_FAILURE() << "a " << answer.media_type << " cannot be judged here";
   return {};

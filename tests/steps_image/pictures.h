@@ -71,8 +71,27 @@ std::vector<std::pair<std::string, std::string>> png_chunks(const std::string& b
 
 std::string encode_webp(const Picture& picture, bool lossless, const std::string& exif = "");
 Picture decode_webp(const std::string& bytes);
-// Gray, RGB or RGBA.
-Picture decode_avif(const std::string& bytes);
+// An AVIF or HEIC, coded by libheif's encoders and put together here, since libheif writes neither
+// grids nor turns.
+struct HeifStyle {
+  bool hevc = false;
+  int bits = 8;                    // 10: of a picture of 16 bits, whose low bits go
+  int quality = 0;                 // 0: without loss, all planes at full size, no matrix
+  const char* chroma = "420";      // when there is loss
+  uint32_t columns = 1, rows = 1;  // a grid
+  int orientation = 1;             // as `irot` and `imir`
+  uint32_t crop = 0;               // pixels of the right and of the bottom that `clap` cuts off
+  bool premultiplied = false;      // what the file says of its samples
+  int primaries = 1, transfer = 13, matrix = 6;
+  bool full_range = true;
+  bool say_colour = true;  // in the container; the stream says it always
+  std::string exif, xmp, icc;
+  std::string brand;                    // "": avif or heic
+  bool in_idat = false, split = false;  // where the samples are: in `meta`; in two places
+};
+std::string encode_heif(const Picture& picture, const HeifStyle& style = {});
+// By libheif. RGB or RGBA; samples of more than 8 bits are scaled to 16.
+Picture decode_heif(const std::string& bytes);
 struct WebpAnimation {
   uint32_t width = 0, height = 0, loop = 0;
   std::vector<uint32_t> durations;

@@ -33,9 +33,11 @@ struct Meaning {
   const char* meaning;
 };
 constexpr Meaning kMeanings[] = {
-    {"all", "JPEG (progressive and arithmetic too), PNG (interlaced too), WebP, GIF, TIFF"},
-    {"any", "all five, by `format`"},
-    {"same", "the format of the input"},
+    {"all",
+     "JPEG (progressive and arithmetic too), PNG (interlaced too), WebP, GIF, TIFF, AVIF, HEIC (of "
+     "the two last, single pictures and grids)"},
+    {"any", "JPEG, PNG, WebP, GIF, TIFF, AVIF, by `format`"},
+    {"same", "the format of the input; of a HEIC that is decoded, JPEG, or PNG with alpha"},
     {"input", "the bytes of the input, forwarded"},
     {"untouched", "not decoded, stays as it is in the file"},
     {"none", "no picture comes out"},
@@ -49,6 +51,7 @@ constexpr Meaning kMeanings[] = {
      "some candidates are upright and in sRGB, others keep tag and profile: what is "
      "seen is the same"},
     {"applied", "turned, and the tag is gone"},
+    {"tag kept", "not turned, the tag stays; AVIF and HEIC are turned"},
     {"told", "reported, the file stays as it is"},
     {"first", "the first frame or page"},
     {"refused", "cut files are `truncated`, picture data that do not decode `corrupt`"},
@@ -164,6 +167,16 @@ Seen see_row(const TableRow& row, const Carrier& file, ParamTexts more) {
                                 << seen.answer.message << seen.answer.misuse;
   if (row.paints() && seen.answer.ok()) seen.picture = decode_png(seen.answer.outputs[0]);
   return seen;
+}
+
+bool is_heif_file(const std::string& bytes) {
+  return bytes.compare(4, 4, "ftyp") == 0;
+}
+
+Picture seen_in(const StepAnswer& answer) {
+  const std::string& bytes = answer.outputs.at(0);
+  if (!is_heif_file(bytes)) return decoded(answer);
+  return decoded(run_picture_step("convert", bytes, {{"format", "png"}}));
 }
 
 void expect_alike(const TableRow& row, const Seen& a, const Seen& b, int worst, double mean,

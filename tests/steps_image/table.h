@@ -74,6 +74,11 @@ struct Seen {
 };
 Seen see_row(const TableRow& row, const Carrier& file, ParamTexts more = {});
 
+bool is_heif_file(const std::string& bytes);
+// What is seen in a result. AVIF and HEIC are read by `convert`: libheif does not read all that it
+// codes without loss.
+Picture seen_in(const StepAnswer& answer);
+
 // What came of two files is the same: equal facts, or pictures whose samples differ by at most
 // `worst` and `mean`. Dithered ones are compared by their mean colours when `mean` is not 0.
 void expect_alike(const TableRow& row, const Seen& a, const Seen& b, int worst, double mean,

@@ -194,6 +194,10 @@ void prove_profile_of_painter(const TableRow& row) {
       tiff.icc = one.icc;
       const Seen of_tiff = see_row(row, {encode_tiff({picture}, tiff), 48, 40});
       expect_alike(row, of_tiff, seen, 0, 0, "tiff");
+      HeifStyle avif;
+      avif.icc = one.icc;
+      const Seen of_avif = see_row(row, {encode_heif(picture, avif), 48, 40});
+      expect_alike(row, of_avif, seen, 0, 0, "avif");
     }
     if (p3 || one.name == std::string("gray, gamma 1")) prove_kept_profile(row, one, file);
   }
@@ -263,6 +267,15 @@ std::string talkative_jpeg() {
   return encode_jpeg(scene(48, 40), style);
 }
 
+std::string talkative_heif(bool hevc) {
+  HeifStyle style;
+  style.hevc = hevc;
+  style.orientation = 6;
+  style.exif = exif_with_location(6);
+  style.xmp = "<x tiff:Orientation=\"6\"/>" + std::string(40, ' ');
+  return encode_heif(scene(48, 40), style);
+}
+
 // Which of the words a file may hold it does hold.
 std::string words_in(const std::string& file) {
   std::string found;
@@ -294,7 +307,14 @@ void prove_policies(const TableRow& row) {
       {"strip", "", false},
   };
   for (const Policy& policy : policies) {
-    for (const char* format : {"jpeg", "png", "webp", "tiff"}) {
+    for (const bool hevc : {false, true}) {
+      const StepAnswer answer =
+          run_row(row, {talkative_heif(hevc), 40, 48}, {{"metadata", policy.name}});
+      ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
+      EXPECT_EQ(words_in(answer.outputs[0]), policy.words) << row.step << policy.name << hevc;
+      EXPECT_EQ(has_place(answer.outputs[0]), policy.place) << row.step << policy.name << hevc;
+    }
+    for (const char* format : {"jpeg", "png", "webp", "tiff", "avif"}) {
       if (!row.paints() && format != std::string("jpeg")) continue;
       ParamTexts params = {{"metadata", policy.name}};
       if (row.paints()) params["format"] = format;
@@ -332,6 +352,18 @@ TEST_P(Table, Metadata) {
         {"unsafe", "Ann", false},
         {"everything", "", false},
     };
+    for (const bool hevc : {false, true}) {
+      for (const Policy& policy : policies) {
+        const Carrier heif = {talkative_heif(hevc), 40, 48};
+        const StepAnswer answer = run_row(row(), heif, {{"remove", policy.name}});
+        ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
+        std::string words = policy.words;
+        words = words.substr(0, words.find("; IPTC"));  // there is none in them
+        EXPECT_EQ(words_in(answer.outputs[0]), words) << policy.name;
+        EXPECT_EQ(has_place(answer.outputs[0]), policy.place) << policy.name;
+        EXPECT_EQ(upload(answer.outputs[0]).results.at("orientation"), "6") << policy.name;
+      }
+    }
     for (const Policy& policy : policies) {
       const StepAnswer answer = run_row(row(), file, {{"remove", policy.name}});
       ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;

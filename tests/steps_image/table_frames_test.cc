@@ -36,7 +36,14 @@ std::vector<Turned> turned_files(int orientation) {
   const std::string ragged = encode_jpeg(scene(45, 39), odd);
   std::vector<Turned> files = {{"png", encode_png(picture, png), picture},
                                {"jpeg of odd sides", ragged, decode_jpeg(ragged, kRgbSpace)}};
+  HeifStyle heif;
+  heif.orientation = orientation;
+  heif.exif = exif;
+  files.push_back({"avif", encode_heif(picture, heif), picture});
   if (orientation % 3 != 0) return files;
+  heif.hevc = true;
+  heif.columns = 2;
+  files.push_back({"heic of tiles", encode_heif(picture, heif), picture});
   // The other formats differ only in how the tag is read: a half and a quarter are enough.
   files.push_back({"jpeg", blocks, decode_jpeg(blocks, kRgbSpace)});
   files.push_back({"webp", encode_webp(picture, true, exif), picture});
@@ -67,6 +74,12 @@ TEST_P(Table, Orientation) {
       if (cell(kOrientation, "as seen")) {
         EXPECT_LE(mean_difference(shown(answer.outputs[0]), seen), file.bytes[0] == '\xff' ? 8 : 0)
             << what;
+        continue;
+      }
+      if (cell(kOrientation, "tag kept") && file.bytes.compare(4, 4, "ftyp") == 0) {
+        EXPECT_EQ(facts.results.at("orientation"), "1") << what;
+        const Picture gray = shown(run_row(row(), png_of(seen)).outputs.at(0));
+        EXPECT_LE(mean_difference(shown(answer.outputs[0]), gray), 8) << what;
         continue;
       }
       EXPECT_EQ(facts.results.at("orientation"), std::to_string(orientation)) << what;
@@ -254,13 +267,18 @@ std::vector<Turned> whole_files() {
   const Picture picture = scene(48, 40);
   JpegStyle progressive;
   progressive.progressive = true;
+  HeifStyle tiles;
+  tiles.hevc = true;
+  tiles.columns = 2;
   return {{"jpeg", encode_jpeg(picture), picture},
           {"progressive jpeg", encode_jpeg(picture, progressive), picture},
           {"png", encode_png(picture), picture},
           {"webp", encode_webp(picture, true), picture},
           {"lossy webp", encode_webp(picture, false), picture},
           {"gif", gif_reel(), picture},
-          {"tiff", encode_tiff({picture}), picture}};
+          {"tiff", encode_tiff({picture}), picture},
+          {"avif", encode_heif(picture), picture},
+          {"heic of tiles", encode_heif(picture, tiles), picture}};
 }
 
 // A JPEG whose end marker stands after 60 % of its data.

@@ -86,6 +86,16 @@ std::string make_file(const std::string& kind, uint32_t width, uint32_t height) 
   if (kind == "interlaced") return encode_png(noisy(width, height, 4, 16), {.interlaced = true});
   if (kind == "webp") return encode_webp(noisy(width, height, 4, 8), false);
   if (kind == "lossless") return encode_webp(noisy(width, height, 4, 8), true);
+  if (kind.starts_with("heic") || kind.starts_with("avif")) {
+    const bool deep = kind.ends_with("10");
+    HeifStyle heif;
+    heif.hevc = kind.starts_with("heic");
+    heif.bits = deep ? 10 : 8;
+    heif.quality = 80;
+    heif.chroma = deep && !heif.hevc ? "422" : "444";  // all that libheif's encoder of AVIF makes
+    heif.columns = heif.rows = kind.ends_with("tiles") ? 2 : 1;
+    return encode_heif(noisy(width, height, deep && !heif.hevc ? 3 : 4, deep ? 16 : 8), heif);
+  }
   if (kind == "tiff") return encode_tiff({noisy(width, height, 4, 16)});
   if (kind == "frames_webp") return make_frames_webp(width, height);
   return make_frames_gif(width, height);
@@ -107,6 +117,8 @@ std::string media_type_of(const std::string& kind) {
   if (kind == "rgba16" || kind == "interlaced") return "image/png";
   if (kind == "webp" || kind == "lossless" || kind == "frames_webp") return "image/webp";
   if (kind == "frames_gif") return "image/gif";
+  if (kind.starts_with("heic")) return "image/heic";
+  if (kind.starts_with("avif")) return "image/avif";
   return kind == "tiff" ? "image/tiff" : "image/jpeg";
 }
 
@@ -194,6 +206,7 @@ std::vector<Case> cases() {
   const std::vector<std::string> all = {"progressive", "turned", "cmyk",      "interlaced",
                                         "lossless",    "tiff",   "frames_gif"};
   const std::vector<std::string> few = {"progressive", "rgba16"};
+  const std::vector<std::string> heif = {"avif", "avif10", "heic10", "heic_tiles"};
   std::vector<Case> cases;
   const auto add = [&](const std::string& step, const std::vector<std::string>& kinds,
                        const Params& params = {}) {
@@ -207,6 +220,16 @@ std::vector<Case> cases() {
   add("convert", few, {{"format", "tiff"}});
   add("convert", few, {{"progressive", "true"}});
   add("convert", {"jpeg"}, {{"format", "avif"}});
+  add("convert", heif);
+  add("convert", {"avif", "heic10"}, {{"format", "png"}});
+  add("convert", {"heic10"}, {{"format", "webp"}});
+  add("resize", heif, {{"width", "300"}});
+  add("rotate", {"avif", "heic10"}, {{"angle", "90"}});
+  add("grayscale", {"avif", "heic10"});
+  add("placeholder", heif);
+  add("compare", {"avif10", "heic10"});
+  add("metadata", {"avif", "heic10"});
+  add("optimize", {"avif", "heic10"});
   add("grayscale", all);
   add("grayscale", few, {{"method", "luminance"}});
   add("resize", all, {{"width", "300"}});

@@ -1,7 +1,7 @@
 // AVIF: writing one still picture, by libheif and libaom.
 //
-// Writing only. Reading would put libheif's and two video decoders' parsers before strangers'
-// bytes; and libvips' own module for it, whose encoder makes threads of its own, is not opened.
+// Writing only: reading is steps/common/heif/, without libheif, whose decoders start threads.
+// libvips' own module for both is not opened.
 #pragma once
 
 #include <string>

@@ -23,6 +23,12 @@ Problem probe(PictureJob* job) {
 }
 
 Problem check_kind(const ImageHeader& header) {
+  if (header.high_range) {
+    return {Fault::kUnsupported,
+            fmt::format("the {} image has the colours of an HDR screen (PQ or HLG), which would "
+                        "come out dull; export it for ordinary screens (SDR)",
+                        extension_of(header.format))};
+  }
   if (header.format != ImageFormat::kJpeg) return {};
   if (header.jpeg_components == 2) {
     return {Fault::kUnsupported, "the JPEG has 2 components, which has no meaning; save it anew"};
@@ -75,9 +81,10 @@ class ChainRun {
     load.shrink = shrink();
     source_ = load_vips(header.format, job_->file, load);
     if (source_.get() == nullptr) return picture_problem(*job_, "decoded");
-    facts_.per_mm = header.format == ImageFormat::kWebp || header.format == ImageFormat::kGif
-                        ? 0
-                        : vips_image_get_xres(source_.get());
+    const bool has_resolution = header.format == ImageFormat::kJpeg ||
+                                header.format == ImageFormat::kPng ||
+                                header.format == ImageFormat::kTiff;
+    facts_.per_mm = has_resolution ? vips_image_get_xres(source_.get()) : 0;
     if (frames) read_timing();
     return {};
   }

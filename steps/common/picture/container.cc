@@ -4,6 +4,7 @@
 
 #include "steps/common/crc32.h"
 #include "steps/common/exif.h"
+#include "steps/common/picture/heif_notes.h"
 #include "steps/common/tiff_file.h"
 #include "steps/common/webp_file.h"
 
@@ -260,6 +261,8 @@ std::string find_xmp(const PictureJob& job) {
     for (uint64_t at = 12; read_webp_chunk(file, &at, &chunk);) {
       if (chunk.is("XMP ")) return bytes_of(file, chunk.data);
     }
+  } else if (is_heif(job.header.format)) {
+    return find_heif_xmp(file);
   }
   return "";
 }
@@ -319,6 +322,9 @@ std::string replace_metadata(ImageFormat format, std::string_view file, const Ex
     }
     case ImageFormat::kGif:
       return replace_gif(file);
+    case ImageFormat::kAvif:
+    case ImageFormat::kHeic:
+      return replace_heif(file, extras);
     default:
       return std::string(file);
   }

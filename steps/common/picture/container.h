@@ -2,7 +2,7 @@
 // the picture.
 //
 // It knows JPEG, PNG and WebP containers and GIF's extensions; no pixels. (A TIFF's metadata are
-// tags of its directories: tiff_join.h.)
+// tags of its directories: tiff_join.h. Those of AVIF and HEIC are items: heif_notes.h.)
 #pragma once
 
 #include <string>
@@ -22,7 +22,8 @@ struct Extras {
 
 // The file with all its metadata replaced by `extras`. A profile that it carries stays; so does
 // what the picture needs (Adobe's transform, colour keys, resolution, frames). GIF: comments and
-// XMP go, `extras` cannot be put in. The file has passed probe_image(); others: unchanged.
+// XMP go, `extras` cannot be put in. AVIF, HEIC: what has no place already is left out. The file
+// has passed probe_image(); others: unchanged.
 std::string replace_metadata(ImageFormat format, std::string_view file, const Extras& extras);
 
 // What of the file's metadata a result may carry under this policy. Its orientation is 1 unless

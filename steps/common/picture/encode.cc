@@ -199,7 +199,9 @@ Problem read_output(const Params& params, OutputOptions* options) {
 }
 
 ImageFormat output_format(const PictureJob& job, const OutputOptions& options) {
-  return options.format == ImageFormat::kUnknown ? job.header.format : options.format;
+  if (options.format != ImageFormat::kUnknown) return options.format;
+  if (job.header.format != ImageFormat::kHeic) return job.header.format;
+  return job.header.alpha ? ImageFormat::kPng : ImageFormat::kJpeg;  // HEVC is not written
 }
 
 bool can_animate(ImageFormat format) {

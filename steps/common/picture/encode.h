@@ -38,7 +38,7 @@ struct PictureFacts {
   double per_mm = 0;  // resolution; 0: unknown
 };
 
-// The format that the result will have.
+// The format that the result will have. Of a HEIC that of its input is JPEG, or PNG with alpha.
 ImageFormat output_format(const PictureJob& job, const OutputOptions& options);
 bool can_animate(ImageFormat format);
 

@@ -8,8 +8,8 @@ namespace millrace {
 // How the result is written; the last parameters of every step whose result is a picture.
 inline constexpr mr_port kOutputPorts[] = {
     make_port("format", "enum<same,jpeg,png,webp,gif,tiff,avif>",
-              "Of the result; same: as the input. What a format cannot hold is changed as "
-              "steps/README.md says.",
+              "Of the result; same: as the input (HEIC: jpeg, or png with alpha). What a format "
+              "cannot hold is changed as steps/README.md says.",
               "same"),
     make_port("quality", "int?", "Of JPEG (82 when absent), lossy WebP (80) and AVIF (50).",
               nullptr, 1, 100),
@@ -36,7 +36,7 @@ inline constexpr mr_port kOutputPorts[] = {
 };
 
 inline constexpr mr_port kImageInputs[] = {
-    make_port("image", "image", "JPEG, PNG, WebP, GIF or TIFF."),
+    make_port("image", "image", "JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIC."),
 };
 
 inline constexpr mr_port kImageOutputs[] = {
@@ -57,11 +57,16 @@ inline constexpr mr_port kPictureResults[] = {
 inline constexpr uint64_t kChainMemoryBase = 16 << 20;
 inline constexpr uint64_t kDeepPixelMemory = 24, kWebpResultMemory = 96, kGifResultMemory = 72,
                           kAvifResultMemory = 48;
+// Of AVIF and HEIC: the planes of a decoder that frees its own late, ours, and the picture.
+inline constexpr uint64_t kCodedPixelMemory = 24;
 inline constexpr mr_memory kChainMemory[] = {
     {sizeof(mr_memory), "image", "image/png", kDeepPixelMemory, 24},
     {sizeof(mr_memory), "image", "image/tiff", kDeepPixelMemory, 24},
     {sizeof(mr_memory), "image", "image/webp", 40, kWebpResultMemory},
     {sizeof(mr_memory), "image", "image/gif", 16, kGifResultMemory},
+    {sizeof(mr_memory), "image", "image/avif", kCodedPixelMemory, kAvifResultMemory},
+    {sizeof(mr_memory), "image", "image/heic", kCodedPixelMemory, 24},
+    {sizeof(mr_memory), "image", "image/heif", kCodedPixelMemory, kAvifResultMemory},
     {sizeof(mr_memory), "format", "webp", 0, kWebpResultMemory},
     {sizeof(mr_memory), "format", "gif", 0, kGifResultMemory},
     {sizeof(mr_memory), "format", "avif", 0, kAvifResultMemory},
@@ -81,6 +86,9 @@ constexpr Memory chain_memory(uint64_t per_pixel, bool sides = false) {
 inline constexpr mr_memory kLookMemory[] = {
     {sizeof(mr_memory), "image", "image/png", kDeepPixelMemory, 0},
     {sizeof(mr_memory), "image", "image/tiff", kDeepPixelMemory, 0},
+    {sizeof(mr_memory), "image", "image/avif", kCodedPixelMemory, 0},
+    {sizeof(mr_memory), "image", "image/heic", kCodedPixelMemory, 0},
+    {sizeof(mr_memory), "image", "image/heif", kCodedPixelMemory, 0},
 };
 constexpr Memory look_memory(uint64_t per_pixel) {
   return {.base = kChainMemoryBase,

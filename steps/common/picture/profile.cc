@@ -2,6 +2,7 @@
 
 #include <vips/vips.h>
 
+#include "steps/common/heif/heif_read.h"
 #include "steps/common/vips/vips_picture.h"
 
 namespace millrace {
@@ -35,10 +36,18 @@ std::string profile_description(ByteView profile) {
 
 ProfileFacts read_profile(const PictureJob& job) {
   ProfileFacts facts;
-  const VipsPicture picture = load_vips(job.header.format, job.file);
-  vips_error_clear();
-  if (picture.get() == nullptr) return facts;
-  const ByteView profile = vips_profile(picture.get());
+  std::string own;
+  VipsPicture picture;
+  ByteView profile;
+  if (is_heif(job.header.format)) {
+    own = read_heif_profile(job.file);  // libvips' way would decode it
+    profile = {reinterpret_cast<const uint8_t*>(own.data()), own.size()};
+  } else {
+    picture = load_vips(job.header.format, job.file);
+    vips_error_clear();
+    if (picture.get() == nullptr) return facts;
+    profile = vips_profile(picture.get());
+  }
   if (profile.size < 132 || !profile.is(36, "acsp")) return facts;
   for (uint64_t i = 16; i < 20; ++i) {
     const uint8_t c = profile.u8(i);

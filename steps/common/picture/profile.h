@@ -13,7 +13,8 @@ struct ProfileFacts {
   int64_t bytes = 0;
 };
 
-// Opens the file with libvips for its header; damage gives no profile.
+// Opens the file for its header; damage gives no profile. Of AVIF and HEIC also what their numbers
+// mean, where that is not sRGB.
 ProfileFacts read_profile(const PictureJob& job);
 
 // The name that a profile gives itself: ASCII, or the first language's, other letters as '?'.

@@ -4,7 +4,9 @@
 
 #include <cstring>
 #include <memory>
+#include <new>
 
+#include "steps/common/heif/heif_read.h"
 #include "steps/common/png/png_read.h"
 #include "steps/common/vips/vips_start.h"
 
@@ -42,6 +44,52 @@ int copy_rows(VipsRegion* out, void*, void* pixels, void*, gboolean*) {
 
 void delete_pixels(gpointer pixels) {
   delete static_cast<PngPixels*>(pixels);
+}
+
+int convert_rows(VipsRegion* out, void*, void* pixels, void*, gboolean*) {
+  const VipsRect* area = &out->valid;
+  try {
+    for (int y = area->top; y < VIPS_RECT_BOTTOM(area); ++y) {
+      static_cast<HeifPixels*>(pixels)->rows.read(
+          static_cast<uint32_t>(area->left), static_cast<uint32_t>(y),
+          static_cast<uint32_t>(area->width), VIPS_REGION_ADDR(out, area->left, y));
+    }
+  } catch (const std::bad_alloc&) {  // must not cross libvips, which is C
+    vips_error("millrace", "out of memory");
+    return -1;
+  }
+  return 0;
+}
+
+void delete_heif(gpointer pixels) {
+  delete static_cast<HeifPixels*>(pixels);
+}
+
+// Decoded now; made RGB when its rows are read. libvips' own reader is a module that is not opened.
+VipsPicture load_heif(ByteView file, bool strict) {
+  auto pixels = std::make_unique<HeifPixels>();
+  if (const std::string failed = read_heif_pixels(file, strict, pixels.get()); !failed.empty()) {
+    vips_error("millrace", "%s", failed.c_str());
+    return {};
+  }
+  const HeifRows& rows = pixels->rows;
+  const bool gray = rows.bands() < 3, wide = rows.wide();
+  VipsPicture owner(vips_image_new());
+  VipsImage* image = owner.get();
+  vips_image_init_fields(image, static_cast<int>(rows.width()), static_cast<int>(rows.height()),
+                         rows.bands(), wide ? VIPS_FORMAT_USHORT : VIPS_FORMAT_UCHAR,
+                         VIPS_CODING_NONE,
+                         wide ? (gray ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_RGB16)
+                              : (gray ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB),
+                         1, 1);
+  if (vips_image_pipelinev(image, VIPS_DEMAND_STYLE_THINSTRIP, nullptr)) return {};
+  if (!pixels->icc.empty()) {
+    vips_image_set_blob_copy(image, VIPS_META_ICC_NAME, pixels->icc.data(), pixels->icc.size());
+  }
+  HeifPixels* kept = pixels.release();
+  g_object_set_data_full(G_OBJECT(image), "millrace-pixels", kept, delete_heif);
+  if (vips_image_generate(image, nullptr, convert_rows, nullptr, kept, nullptr)) return {};
+  return owner;
 }
 
 // The picture that libvips has opened with its pixels in memory, where they are known how to be had
@@ -93,6 +141,7 @@ VipsPicture VipsPicture::share() const {
 }
 
 VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) {
+  if (is_heif(format)) return load_heif(bytes, load.strict);
   VipsImage* image = nullptr;
   auto* data = const_cast<uint8_t*>(bytes.data);
   const size_t size = bytes.size;
