@@ -1,18 +1,23 @@
 // Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
 // every segment of it lies within the file, and so does all that a decoder of AVIF or HEIC is
-// given; a PNG that passed is read at once or left to libpng.
+// given; a PNG that passed is read at once or left to libpng; the rows of a JPEG, AVIF or HEIC are
+// there or its decoder says why not, and a JPEG's can be written again.
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "engine/base/check.h"
 #include "server/sniff.h"
 #include "steps/common/heif/heif_read.h"
 #include "steps/common/heif_file.h"
 #include "steps/common/image_header.h"
+#include "steps/common/jpeg_pixels/jpeg_reader.h"
+#include "steps/common/jpeg_pixels/jpeg_writer.h"
 #include "steps/common/png/png_read.h"
 
 namespace {
 
-// What decoders are given lies in the file. The decoders themselves are others' to fuzz.
+// What decoders are given lies in the file.
 void read_tiles(millrace::ByteView file) {
   using namespace millrace;
   ImageHeader header;
@@ -31,6 +36,34 @@ void read_tiles(millrace::ByteView file) {
   for (const Span& span : picture.xmp) CHECK(file.has(span.at, span.size));
   for (const HeifBox& box : picture.free_text) CHECK(file.has(box.whole.at, box.whole.size));
   read_heif_profile(file);
+}
+
+// So is what they make of it: tiles that do not fit what the header says.
+void read_heif_rows(millrace::ByteView file, bool strict) {
+  using namespace millrace;
+  HeifPixels pixels;
+  if (!read_heif_pixels(file, strict, &pixels).empty()) return;
+  const HeifRows& rows = pixels.rows;
+  std::vector<uint8_t> row(size_t{rows.width()} * static_cast<size_t>(rows.bands()) *
+                           (rows.wide() ? 2 : 1));
+  for (uint32_t y = 0; y < rows.height(); ++y) rows.read(0, y, rows.width(), row.data());
+}
+
+void read_and_write_jpeg(millrace::ByteView file, bool strict) {
+  using namespace millrace;
+  JpegReader reader(file, 1, strict);
+  if (!reader.start()) return CHECK(!reader.words().empty());
+  const bool fits = reader.bands() == 1 || reader.bands() == 3;
+  std::string again;
+  JpegWriter writer({reader.width(), reader.height(), reader.bands(), 80, false}, &again);
+  CHECK(!fits || writer.start());
+  std::vector<uint8_t> row(static_cast<size_t>(reader.width() * reader.bands()));
+  uint8_t* const rows[1] = {row.data()};
+  for (int y = 0; y < reader.height(); ++y) {
+    if (!reader.read(rows, 1)) return CHECK(!reader.words().empty());
+    CHECK(!fits || writer.add(rows, 1));
+  }
+  CHECK(!fits || writer.finish());
 }
 
 }  // namespace
@@ -57,7 +90,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(is_heif(header.format)
               ? sniffed == "image/avif" || sniffed == "image/heic" || sniffed == "image/heif"
               : sniffed == media_type_of(header.format));
-    if (is_heif(header.format)) read_tiles(file);
+    if (is_heif(header.format)) {
+      read_tiles(file);
+      read_heif_rows(file, true);
+      read_heif_rows(file, false);
+    }
+    if (header.format == ImageFormat::kJpeg && header.bits == 8) {
+      read_and_write_jpeg(file, true);
+      read_and_write_jpeg(file, false);
+    }
     PngPixels pixels;
     if (read_png(file, &pixels)) {
       CHECK(header.format == ImageFormat::kPng);

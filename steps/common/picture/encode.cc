@@ -8,9 +8,11 @@
 #include <memory>
 
 #include "steps/common/icc.h"
+#include "steps/common/jpeg_pixels/jpeg_writer.h"
 #include "steps/common/picture/avif.h"
 #include "steps/common/picture/container.h"
 #include "steps/common/picture/exact_png.h"
+#include "steps/common/picture/picture_rows.h"
 #include "steps/common/png/png_write.h"
 
 namespace millrace {
@@ -79,10 +81,6 @@ int save(ImageFormat format, const OutputOptions& options, bool lossless, bool d
          VipsImage* image, Saved* out) {
   const int effort = options.effort;
   switch (format) {
-    case ImageFormat::kJpeg:
-      return vips_jpegsave_buffer(
-          image, &out->data, &out->size, "Q", options.quality > 0 ? options.quality : kJpegQuality,
-          "optimize_coding", TRUE, "interlace", options.progressive, nullptr);
     case ImageFormat::kPng:
       return vips_pngsave_buffer(image, &out->data, &out->size, "compression",
                                  png_compression(effort), "interlace", options.progressive,
@@ -104,6 +102,25 @@ int save(ImageFormat format, const OutputOptions& options, bool lossless, bool d
       vips_error("millrace", "no saver for this format");
       return -1;
   }
+}
+
+Problem encode_jpeg(PictureJob* job, const OutputOptions& options, const VipsPicture& picture,
+                    std::string* file) {
+  JpegShape shape;
+  shape.width = width_of(picture);
+  shape.height = height_of(picture);
+  shape.bands = bands_of(picture);
+  shape.quality = options.quality > 0 ? options.quality : kJpegQuality;
+  shape.progressive = options.progressive;
+  JpegWriter writer(shape, file);
+  bool fine = writer.start();
+  const auto add = [&](int, const uint8_t* const* rows, int count) {
+    fine = fine && writer.add(rows, count);
+  };
+  if (Problem problem = read_rows(job, picture, "decoded or encoded", add)) return problem;
+  if (job->cancelled || (fine && writer.finish())) return {};
+  vips_error("VipsJpeg", "%s", writer.words().c_str());
+  return picture_problem(*job, "encoded");
 }
 
 constexpr int kPngStripRows = 16;  // that are asked of libvips at once
@@ -168,6 +185,33 @@ Problem prepare(const PictureJob& job, ImageFormat format, const PictureFacts& f
   return {};
 }
 
+// As PNG, GIF, WebP or TIFF.
+Problem encode_otherwise(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
+                         VipsPicture* picture, std::string* file) {
+  const ImageFormat format = output_format(*job, options);
+  if (Problem problem = prepare(*job, format, facts, picture)) return problem;
+  const bool same = format == job->header.format;
+  const bool lossless =
+      options.lossless < 0 ? same && job->header.webp_lossless : options.lossless == 1;
+  bool done = false;
+  if (format == ImageFormat::kPng && options.exact_palette && !is_wide(*picture)) {
+    if (Problem problem = encode_exact_png(job, options.progressive, picture, file, &done)) {
+      return problem;
+    }
+  }
+  if (!done && format == ImageFormat::kPng && !options.progressive) {
+    if (Problem problem = encode_png(job, options.effort, *picture, file)) return problem;
+  } else if (!done) {
+    Saved saved;
+    watch(job, picture->get());
+    const int failed = save(format, options, lossless, is_wide(*picture), picture->get(), &saved);
+    const std::unique_ptr<void, void (*)(void*)> owner(saved.data, g_free);
+    if (failed) return picture_problem(*job, "decoded or encoded");
+    file->assign(static_cast<const char*>(saved.data), saved.size);
+  }
+  return {};
+}
+
 ImageFormat format_of(const std::string& name) {
   for (const ImageFormat format : {ImageFormat::kJpeg, ImageFormat::kPng, ImageFormat::kGif,
                                    ImageFormat::kWebp, ImageFormat::kTiff, ImageFormat::kAvif}) {
@@ -217,25 +261,10 @@ Problem encode_picture(PictureJob* job, const OutputOptions& options,
   if (Problem problem = fit_format(job, format, options, &picture)) return problem;
   drop_unfit_profile(*job, picture, &facts);
   if (format == ImageFormat::kAvif) return encode_avif(job, options, facts, picture, file);
-  if (Problem problem = prepare(*job, format, facts, &picture)) return problem;
-  const bool same = format == job->header.format;
-  const bool lossless =
-      options.lossless < 0 ? same && job->header.webp_lossless : options.lossless == 1;
-  bool done = false;
-  if (format == ImageFormat::kPng && options.exact_palette && !is_wide(picture)) {
-    if (Problem problem = encode_exact_png(job, options.progressive, &picture, file, &done)) {
-      return problem;
-    }
-  }
-  if (!done && format == ImageFormat::kPng && !options.progressive) {
-    if (Problem problem = encode_png(job, options.effort, picture, file)) return problem;
-  } else if (!done) {
-    Saved saved;
-    watch(job, picture.get());
-    const int failed = save(format, options, lossless, is_wide(picture), picture.get(), &saved);
-    const std::unique_ptr<void, void (*)(void*)> owner(saved.data, g_free);
-    if (failed) return picture_problem(*job, "decoded or encoded");
-    file->assign(static_cast<const char*>(saved.data), saved.size);
+  if (Problem problem = format == ImageFormat::kJpeg
+                            ? encode_jpeg(job, options, picture, file)
+                            : encode_otherwise(job, options, facts, &picture, file)) {
+    return problem;
   }
   if (job->cancelled || format == ImageFormat::kTiff) return {};
   if (format == ImageFormat::kGif) return {};  // libvips' saver writes no metadata into it

@@ -3,14 +3,14 @@
 #include <vips/vips.h>
 
 #include <algorithm>
-#include <memory>
 #include <utility>
+
+#include "steps/common/picture/picture_rows.h"
 
 namespace millrace {
 namespace {
 
 constexpr int64_t kInMemoryBytesMax = int64_t{64} << 20;
-constexpr int kStripRows = 4 * RowFilter::kRowsMax;  // that are asked of libvips at once
 
 // A picture in memory that is filled row by row.
 VipsPicture canvas(int width, int height, int bands, bool wide) {
@@ -25,26 +25,17 @@ VipsPicture canvas(int width, int height, int bands, bool wide) {
 // Feeds the picture's rows, from above, each once.
 Problem feed(PictureJob* job, const VipsPicture& picture, const RowCodec& codec, bool bytes,
              RowFilter* filter) {
-  const int width = width_of(picture), height = height_of(picture);
-  const std::unique_ptr<VipsRegion, void (*)(void*)> region(vips_region_new(picture.get()),
-                                                            g_object_unref);
-  for (int y = 0; y < height; y += kStripRows) {
-    if (!job->progress(static_cast<uint32_t>(int64_t{y} * 900 / height))) return {};
-    const VipsRect strip = {0, y, width, std::min(kStripRows, height - y)};
-    if (vips_region_prepare(region.get(), &strip)) return picture_problem(*job, "decoded");
-    const auto at = [&](int row) { return VIPS_REGION_ADDR(region.get(), 0, y + row); };
-    for (int row = 0; bytes && row < strip.height; row += 2) {
-      filter->take_bytes(at(row), row + 1 < strip.height ? at(row + 1) : nullptr);
+  const auto width = static_cast<size_t>(width_of(picture));
+  return read_rows(job, picture, "decoded", [&](int, const uint8_t* const* rows, int count) {
+    for (int row = 0; bytes && row < count; row += 2) {
+      filter->take_bytes(rows[row], row + 1 < count ? rows[row + 1] : nullptr);
     }
-    for (int row = 0; !bytes && row < strip.height; row += RowFilter::kRowsMax) {
-      const int count = std::min(RowFilter::kRowsMax, strip.height - row);
-      for (int i = 0; i < count; ++i) {
-        codec.read(at(row + i), filter->row(i), static_cast<size_t>(width));
-      }
-      filter->take(count);
+    for (int row = 0; !bytes && row < count; row += RowFilter::kRowsMax) {
+      const int some = std::min(RowFilter::kRowsMax, count - row);
+      for (int i = 0; i < some; ++i) codec.read(rows[row + i], filter->row(i), width);
+      filter->take(some);
     }
-  }
-  return {};
+  });
 }
 
 }  // namespace

@@ -66,7 +66,9 @@ Problem take_bands(const PictureJob& job, int bands, int first_alpha, VipsPictur
                   static_cast<VipsInterpretation>(shape.interpretation), nullptr)) {
       return picture_problem(job, "decoded");
     }
-    *picture = VipsPicture(out);
+    VipsPicture tagged(out);
+    share_source(*picture, &tagged);
+    *picture = std::move(tagged);
     return {};
   }
   const size_t bytes = wide ? 2 : 1;

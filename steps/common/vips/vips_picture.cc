@@ -13,6 +13,8 @@
 namespace millrace {
 namespace {
 
+constexpr const char* kJpegSource = "millrace-jpeg";
+
 int generate_rows(VipsRegion* out, void* sequence, void*, void* context, gboolean*) {
   auto* in = static_cast<VipsRegion*>(sequence);
   const VipsRect* area = &out->valid;
@@ -90,6 +92,15 @@ VipsPicture load_heif(ByteView file, bool strict) {
   g_object_set_data_full(G_OBJECT(image), "millrace-pixels", kept, delete_heif);
   if (vips_image_generate(image, nullptr, convert_rows, nullptr, kept, nullptr)) return {};
   return owner;
+}
+
+void delete_jpeg(gpointer source) {
+  delete static_cast<JpegSource*>(source);
+}
+
+// Whoever reads the rows once may do so without libvips.
+void remember_jpeg(VipsImage* image, const JpegSource& source) {
+  g_object_set_data_full(G_OBJECT(image), kJpegSource, new JpegSource(source), delete_jpeg);
 }
 
 // The picture that libvips has opened with its pixels in memory, where they are known how to be had
@@ -173,8 +184,19 @@ VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) 
       vips_error("millrace", "no loader for this format");
   }
   VipsPicture picture(failed ? nullptr : image);
+  if (format == ImageFormat::kJpeg && !failed && vips_image_get_bands(image) <= 3) {
+    remember_jpeg(image, {bytes, load.shrink, load.strict});
+  }
   const bool whole = format == ImageFormat::kPng && load.strict && picture.get() != nullptr;
   return whole ? with_pixels(std::move(picture), bytes) : std::move(picture);
+}
+
+const JpegSource* untouched_jpeg(const VipsPicture& picture) {
+  return static_cast<const JpegSource*>(g_object_get_data(G_OBJECT(picture.get()), kJpegSource));
+}
+
+void share_source(const VipsPicture& picture, VipsPicture* copy) {
+  if (const JpegSource* source = untouched_jpeg(picture)) remember_jpeg(copy->get(), *source);
 }
 
 ByteView vips_profile(VipsImage* image) {

@@ -37,6 +37,17 @@ struct VipsLoad {
 // once. Empty: libvips complains (take_vips_error()).
 VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load = {});
 
+// What a picture that load_vips() opened is decoded from.
+struct JpegSource {
+  ByteView file;
+  int shrink = 1;
+  bool strict = true;
+};
+// Null: the picture is no JPEG of gray or RGB, or other pixels by now.
+const JpegSource* untouched_jpeg(const VipsPicture& picture);
+// `copy` has the pixels of `picture`, so it may be decoded from the same.
+void share_source(const VipsPicture& picture, VipsPicture* copy);
+
 // The profile that the file carried; empty: none. Lives as long as the image.
 ByteView vips_profile(VipsImage* image);
 

@@ -15,8 +15,7 @@ namespace {
 constexpr const char* kAllowed[] = {
     "VipsForeignLoadJpegBuffer", "VipsForeignLoadNsgifBuffer", "VipsForeignLoadPngBuffer",
     "VipsForeignLoadTiffBuffer", "VipsForeignLoadWebpBuffer",  "VipsForeignSaveCgifBuffer",
-    "VipsForeignSaveJpegBuffer", "VipsForeignSavePngBuffer",   "VipsForeignSaveTiffBuffer",
-    "VipsForeignSaveWebpBuffer",
+    "VipsForeignSavePngBuffer",  "VipsForeignSaveTiffBuffer",  "VipsForeignSaveWebpBuffer",
 };
 
 void* collect_open(GType type, void* open) {
