@@ -208,9 +208,11 @@ typedef struct mr_step {
   /* Since 1.1, cpu lane. The most memory that run() takes beside the bytes of its inputs and
    * outputs: memory_base, memory_per_pixel for each pixel of every blob input, over all its frames,
    * and memory_per_result_pixel for each pixel that comes out: as many as go in, or, where the int
-   * parameters result_width and result_height are given, as many as fill such a side. A call waits
-   * until so much of `workers.memory` is free. All 0: it is not known, and the call does not wait.
-   */
+   * parameters result_width and result_height are given, as many as fill such a side. Either may
+   * name a json parameter instead: the largest number under a name `width` or `height` in it, at
+   * any depth, is such a side, of a picture of the input's shape or of four to one, whichever is
+   * longer, and no fewer count than go in. A call waits until so much of `workers.memory` is free.
+   * All 0: it is not known, and the call does not wait. */
   uint64_t memory_base;
   uint64_t memory_per_pixel;
   uint64_t memory_per_result_pixel;

@@ -1,5 +1,8 @@
 #include "engine/blob/put_book.h"
 
+#include <algorithm>
+
+#include "engine/base/check.h"
 #include "engine/base/time.h"
 
 namespace millrace {
@@ -40,31 +43,83 @@ void PutBook::let_go(const Digest& digest, const Held& flight, const Status& sta
 void PutBook::remember(const Digest& digest) {
   const int64_t now = monotonic_us();
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!put_.insert_or_assign(digest, now).second) return;
-  order_.push_back(digest);
-  if (order_.size() <= kDurableBlobsKept) return;
-  const auto oldest = put_.find(order_.front());
-  if (oldest != put_.end()) {
-    forgotten_until_us_ = std::max(forgotten_until_us_, oldest->second);
-    put_.erase(oldest);
+  if (Put* put = find(digest)) {
+    put->put_us = now;
+    return;
   }
-  order_.pop_front();
+  uint32_t at = static_cast<uint32_t>(puts_.size());
+  if (puts_.size() < kDurableBlobsKept) {
+    puts_.emplace_back();
+    if (puts_.size() > heads_.size()) grow_heads();
+  } else {
+    at = oldest_;
+    oldest_ = (oldest_ + 1) % static_cast<uint32_t>(kDurableBlobsKept);
+    if (puts_[at].known) {
+      forgotten_until_us_ = std::max(forgotten_until_us_, puts_[at].put_us);
+      unlink(at);
+    }
+  }
+  puts_[at] = {digest, now};
+  link(at);
 }
 
 void PutBook::forget(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  put_.erase(digest);
+  Put* put = find(digest);
+  if (put == nullptr) return;
+  uint32_t at = head_of(digest);
+  while (&puts_[at] != put) at = puts_[at].next;
+  unlink(at);
+  put->known = false;
 }
 
 bool PutBook::knows(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return put_.contains(digest);
+  return find(digest) != nullptr;
 }
 
 int64_t PutBook::put_us(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto known = put_.find(digest);
-  return known != put_.end() ? known->second : forgotten_until_us_;
+  const Put* put = find(digest);
+  return put != nullptr ? put->put_us : forgotten_until_us_;
+}
+
+// ---- the index
+
+uint32_t& PutBook::head_of(const Digest& digest) {
+  return heads_[DigestHash()(digest) & (heads_.size() - 1)];
+}
+
+PutBook::Put* PutBook::find(const Digest& digest) {
+  if (heads_.empty()) return nullptr;
+  for (uint32_t at = head_of(digest); at != kNone; at = puts_[at].next) {
+    if (puts_[at].digest == digest) return &puts_[at];
+  }
+  return nullptr;
+}
+
+void PutBook::link(uint32_t at) {
+  uint32_t& head = head_of(puts_[at].digest);
+  puts_[at].next = head;
+  head = at;
+}
+
+void PutBook::unlink(uint32_t at) {
+  uint32_t* from = &head_of(puts_[at].digest);
+  while (*from != at) {
+    CHECK(*from != kNone);
+    from = &puts_[*from].next;
+  }
+  *from = puts_[at].next;
+}
+
+// For the one that was just appended and is not linked yet.
+void PutBook::grow_heads() {
+  constexpr size_t kHeadsMin = 64;
+  heads_.assign(std::max(kHeadsMin, 2 * heads_.size()), kNone);
+  for (uint32_t at = 0; at + 1 < puts_.size(); at++) {
+    if (puts_[at].known) link(at);
+  }
 }
 
 }  // namespace millrace

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "engine/base/digest.h"
 #include "engine/base/status.h"
@@ -45,8 +46,25 @@ class PutBook {
  private:
   std::mutex mutex_;  // of all below; never held across a system call
   std::unordered_map<Digest, Held, DigestHash> flights_;
-  std::unordered_map<Digest, int64_t, DigestHash> put_;
-  std::deque<Digest> order_;  // oldest first; may name forgotten ones
+  // Half of what a map and a queue take, which is what a server's memory would grow by.
+  struct Put {
+    Digest digest;
+    int64_t put_us = 0;
+    uint32_t next = kNone;  // with the same head
+    bool known = true;      // false: forgotten, and its place is not taken again yet
+  };
+  static constexpr uint32_t kNone = UINT32_MAX;
+  static_assert(kDurableBlobsKept < kNone);
+
+  uint32_t& head_of(const Digest& digest);
+  Put* find(const Digest& digest);
+  void link(uint32_t at);
+  void unlink(uint32_t at);
+  void grow_heads();
+
+  std::deque<Put> puts_;         // a ring once it is full
+  std::vector<uint32_t> heads_;  // by hash, a power of two of them; indices into puts_
+  uint32_t oldest_ = 0;          // of a full ring
   int64_t forgotten_until_us_ = 0;
 };
 

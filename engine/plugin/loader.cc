@@ -206,12 +206,16 @@ Status read_more_memory(const mr_step& raw, const std::string& where, StepDecl* 
   return {};
 }
 
-// The int parameter that bounds a side of the result.
+// The parameter that bounds a side of the result.
 Status read_side(const char* name, const std::string& where, const StepDecl& decl, int* port) {
   if (name == nullptr) return {};
   *port = decl.with_port(name);
-  if (*port >= 0 && decl.with_at(*port).type.kind == Type::Kind::kInt) return {};
-  return refuse(fmt::format("{}: the result's side \"{}\" is no int parameter of it", where, name));
+  if (*port >= 0) {
+    const Type::Kind kind = decl.with_at(*port).type.kind;
+    if (kind == Type::Kind::kInt || kind == Type::Kind::kJson) return {};
+  }
+  return refuse(
+      fmt::format("{}: the result's side \"{}\" is no int or json parameter of it", where, name));
 }
 
 Status read_memory(const mr_step& raw, const std::string& where, StepDecl* decl) {

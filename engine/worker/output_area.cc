@@ -124,14 +124,14 @@ void OutputArea::sent(uint64_t reply, const CallEnd& end) {
   sent_.push_back({reply, std::move(extents)});
 }
 
-bool OutputArea::tidy() {
+bool OutputArea::tidy(uint64_t keep_bytes) {
   const std::lock_guard<std::mutex> lock(mutex_);
   reclaim();
   if (!free_.all_free()) return false;
-  const uint64_t keep = kSlabOutputAt + kSlabKeptBytes;
+  const uint64_t keep = kSlabOutputAt + keep_bytes;
   if (free_.high() > keep) {
     slab_->forget(keep, free_.high() - keep);
-    free_.reset_high(0);
+    free_.reset_high(keep);
   }
   return true;
 }

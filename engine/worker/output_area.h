@@ -27,9 +27,9 @@ class OutputArea final : public PieceSink {
   void finish(CallEnd* end);
   // Reply number `reply` (counted from 1 in the order of sending) carries the extents of `end`.
   void sent(uint64_t reply, const CallEnd& end);
-  // Frees what the server has read; then, when no range is in use, gives pages back to the system.
-  // False when some are.
-  bool tidy();
+  // Frees what the server has read; then, when no range is in use, gives the pages beyond the first
+  // `keep_bytes` back to the system. False when some are.
+  bool tidy(uint64_t keep_bytes);
 
  private:
   bool add_extent(Piece* piece, uint64_t size);

@@ -21,8 +21,10 @@ constexpr uint64_t kSlabInputBytes = uint64_t{1} << 30;
 constexpr uint64_t kSlabOutputBytes = uint64_t{2} << 30;
 constexpr uint64_t kSlabBytes = kSlabHeaderBytes + kSlabInputBytes + kSlabOutputBytes;
 constexpr uint64_t kSlabOutputAt = kSlabHeaderBytes + kSlabInputBytes;
-constexpr uint32_t kSlabSlots = 2048;         // calls that one worker may hold
-constexpr uint64_t kSlabKeptBytes = 2 << 20;  // of each area, when idle
+constexpr uint32_t kSlabSlots = 2048;  // calls that one worker may hold
+// Of each area, for the next call, in a pause; nothing when there was none for kSlabRestMs.
+constexpr uint64_t kSlabKeptBytes = 2 << 20;
+constexpr int kSlabRestMs = 1000;
 
 // The life of one call, by a sequence number that is new for each: the server queues it or takes it
 // back, the worker begins it, each by one compare-and-swap.
@@ -84,7 +86,7 @@ class RegionAllocator {
   // Lengthens an allocated range in place if what follows is free.
   bool extend(uint64_t offset, uint64_t size, uint64_t new_size);
   bool all_free() const { return free_.size() == 1 && free_.begin()->second == size_; }
-  // The end of what was ever allocated since the last reset_high().
+  // The end of what was ever allocated, or, if that is more, what reset_high() was told since.
   uint64_t high() const { return high_; }
   void reset_high(uint64_t high) { high_ = high; }
 

@@ -162,18 +162,27 @@ WorkerLink::Held WorkerLink::remove(size_t index) {
   for (const Extent& region : held.regions) regions_.release(region.offset, region.size);
   free_slots_.push_back(held.slot);
   load_us -= held.estimate_us;
-  if (held_.empty() && regions_.high() > kSlabHeaderBytes + kSlabKeptBytes) {
-    tidy_at_us = monotonic_us() + kTidyAfterUs;
-  }
+  if (held_.empty()) plan_tidy();
   return held;
+}
+
+// First what is more than the next call is likely to want, then all of it.
+void WorkerLink::plan_tidy() {
+  const uint64_t high = regions_.high();
+  if (high <= kSlabHeaderBytes) return;
+  const bool much = high > kSlabHeaderBytes + kSlabKeptBytes;
+  tidy_at_us = monotonic_us() + (much ? kTidyAfterUs : kSlabRestMs * int64_t{1000});
 }
 
 void WorkerLink::tidy() {
   tidy_at_us = INT64_MAX;
   if (!held_.empty()) return;
-  const uint64_t keep = kSlabHeaderBytes + kSlabKeptBytes;
-  slab_->forget(keep, regions_.high() - keep);
-  regions_.reset_high(0);
+  const uint64_t high = regions_.high();
+  uint64_t keep = kSlabHeaderBytes + kSlabKeptBytes;
+  if (high <= keep) keep = kSlabHeaderBytes;
+  slab_->forget(keep, high - keep);
+  regions_.reset_high(keep);
+  plan_tidy();
 }
 
 void WorkerLink::close_socket() {

@@ -113,6 +113,7 @@ class WorkerLink {
   void ask_to_stop(const Held& held);
   // Takes back a call that has not begun; false when it has. On true it is removed.
   bool revoke(size_t index, WaitingCall* waiting);
+  void plan_tidy();
   // Removes it and gives its memory free.
   Held remove(size_t index);
 

@@ -9,6 +9,10 @@
 namespace millrace {
 namespace {
 
+// What a JSON parameter asks for is reckoned as if its picture had at least this shape, long side
+// by short side: operations before the one that enlarges may have cut it so.
+constexpr double kShapeUnseen = 4;
+
 uint64_t times(uint64_t a, uint64_t b) {
   uint64_t product = 0;
   return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
@@ -25,7 +29,28 @@ uint64_t pixels_of(const BlobRef& blob) {
   return times(blob.content->size_bytes, kPixelsPerByteUnseen);
 }
 
+// Calls `visit` for each value inside a list or map, at any depth, with the name under which it
+// stands in a map.
+template <typename Visit>
+void for_each_inside(const Value& whole, const Visit& visit) {
+  std::vector<const Value*> left = {&whole};
+  while (!left.empty()) {
+    const Value& value = *left.back();
+    left.pop_back();
+    const auto found = [&](const std::string& name, const Value& inside) {
+      visit(name, inside);
+      left.push_back(&inside);
+    };
+    if (value.kind() == Value::Kind::kList) {
+      for (const Value& inside : value.as_list()) found("", inside);
+    } else if (value.kind() == Value::Kind::kMap) {
+      for (const auto& [name, inside] : value.as_map()) found(name, inside);
+    }
+  }
+}
+
 bool is(const Value& value, const std::string& text) {
+  bool any = false;
   switch (value.kind()) {
     case Value::Kind::kBool:
       return text == (value.as_bool() ? "true" : "false");
@@ -33,32 +58,61 @@ bool is(const Value& value, const std::string& text) {
       return value.as_string() == text;
     case Value::Kind::kBlob:
       return value.as_blob().media_type == text;
+    case Value::Kind::kList:
+    case Value::Kind::kMap:
+      for_each_inside(value, [&](const std::string&, const Value& inside) {
+        any = any || (inside.kind() == Value::Kind::kString && inside.as_string() == text);
+      });
+      return any;
     default:
       return false;
   }
 }
 
+double number_of(const Value& value) {
+  if (value.kind() == Value::Kind::kInt) return static_cast<double>(value.as_int());
+  return value.kind() == Value::Kind::kDouble ? value.as_double() : 0;
+}
+
 // The larger side that is asked for; 0: none is.
-double side_wanted(const StepDecl& decl, const std::vector<Value>& with) {
+struct SideWanted {
   double most = 0;
+  bool inside = false;  // of a JSON parameter: among what else it asks for
+};
+
+SideWanted side_wanted(const StepDecl& decl, const std::vector<Value>& with) {
+  SideWanted side;
   for (const int port : {decl.result_width, decl.result_height}) {
     const auto at = static_cast<size_t>(port);
-    if (port < 0 || at >= with.size() || with[at].kind() != Value::Kind::kInt) continue;
-    most = std::max(most, static_cast<double>(with[at].as_int()));
+    if (port < 0 || at >= with.size()) continue;
+    side.most = std::max(side.most, number_of(with[at]));
+    for_each_inside(with[at], [&](const std::string& name, const Value& value) {
+      if (name != "width" && name != "height") return;
+      side.most = std::max(side.most, number_of(value));
+      side.inside = true;
+    });
   }
-  return most;
+  return side;
 }
 
 // The most that comes out of so many pixels: as if the larger side that is asked for were to be the
 // shorter one of the image, since its orientation may turn it.
 uint64_t result_pixels(const StepDecl& decl, const std::vector<Value>& with, const BlobRef& image,
                        uint64_t pixels) {
-  const double wanted = side_wanted(decl, with);
-  const uint32_t shorter = std::min(image.width, image.height);
-  if (wanted <= 0 || shorter == 0) return pixels;
-  const double scale = wanted / shorter;
-  const double most = static_cast<double>(pixels) * scale * scale;
-  return most < 1e18 ? static_cast<uint64_t>(most) + 1 : UINT64_MAX;
+  const SideWanted wanted = side_wanted(decl, with);
+  const bool seen = image.width != 0 && image.height != 0;
+  if (wanted.most <= 0 || (!seen && !wanted.inside)) return pixels;
+  double shape = 1, frames = 1;
+  if (seen) {
+    const double width = image.width, height = image.height;
+    shape = std::max(width, height) / std::min(width, height);
+    frames = static_cast<double>(pixels) / (width * height);
+  }
+  if (wanted.inside) shape = std::max(shape, kShapeUnseen);
+  const double most = frames * wanted.most * wanted.most * shape;
+  const uint64_t asked = most < 1e18 ? static_cast<uint64_t>(most) + 1 : UINT64_MAX;
+  // A list may ask for several sizes, the smaller one last.
+  return wanted.inside ? std::max(asked, pixels) : asked;
 }
 
 }  // namespace

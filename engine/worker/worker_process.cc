@@ -29,7 +29,8 @@ constexpr int64_t kSpinUs = 50;
 constexpr int kTidyAfterMs = 50;
 constexpr int64_t kLargeWorkUs = 2000;  // steps that run so long may leave memory behind
 
-// Reads packets; while there is something to tidy it wakes once after a pause, else it only blocks.
+// Reads packets; while there is something to tidy it wakes after a pause, and once more when the
+// pause is a long one; else it only blocks.
 class Inbox {
  public:
   Inbox(int socket, OutputArea* area) : socket_(socket), area_(area) {
@@ -41,17 +42,22 @@ class Inbox {
   // Blocks until there is one.
   size_t next(bool worked_hard) {
     worked_ = worked_ || worked_hard;
-    while (worked_) {
-      pollfd ready{socket_, POLLIN, 0};
-      if (poll(&ready, 1, kTidyAfterMs) != 0) break;
-      worked_ = !area_->tidy();
+    keeps_ = keeps_ || worked_hard;
+    while (worked_ && quiet(kTidyAfterMs)) {
+      worked_ = !area_->tidy(kSlabKeptBytes);
       malloc_trim(0);
     }
+    while (!worked_ && keeps_ && quiet(kSlabRestMs)) keeps_ = !area_->tidy(0);
     return receive(0);
   }
   const char* data() const { return buffer_.data(); }
 
  private:
+  // Whether nothing came for so long.
+  bool quiet(int for_ms) const {
+    pollfd ready{socket_, POLLIN, 0};
+    return poll(&ready, 1, for_ms) == 0;
+  }
   size_t receive(int flags) {
     for (;;) {
       const ssize_t got = recv(socket_, buffer_.data(), buffer_.size(), flags);
@@ -64,7 +70,8 @@ class Inbox {
   int socket_;
   OutputArea* area_;
   std::string buffer_;
-  bool worked_ = false;
+  bool worked_ = false;  // and has not tidied up
+  bool keeps_ = false;   // pages for the next call
 };
 
 [[noreturn]] void refuse(int socket, const std::string& message) {

@@ -1,4 +1,7 @@
 // transform: a list of operations as one chain, with one decode and one encode.
+#include <algorithm>
+#include <array>
+
 #include "steps/common/picture/picture_step.h"
 #include "steps/common/step_call.h"
 #include "steps/common/vips/vips_start.h"
@@ -27,6 +30,26 @@ constexpr mr_port kOwnParams[] = {
         "with the parameters of the steps of these names."),
 };
 constexpr auto kParams = join_ports(kOwnParams, kOutputPorts);
+// As of a chain, by what the list says: in it are also the sizes and the format.
+constexpr auto kMemory = [] {
+  constexpr mr_memory kListed[] = {
+      {sizeof(mr_memory), "operations", "webp", 0, kWebpResultMemory},
+      {sizeof(mr_memory), "operations", "gif", 0, kGifResultMemory},
+      {sizeof(mr_memory), "operations", "avif", 0, kAvifResultMemory},
+  };
+  std::array<mr_memory, std::size(kChainMemory) + std::size(kListed)> rows{};
+  std::copy(std::begin(kListed), std::end(kListed),
+            std::copy(std::begin(kChainMemory), std::end(kChainMemory), rows.begin()));
+  return rows;
+}();
+constexpr Memory list_memory() {
+  Memory memory = chain_memory(24);
+  memory.result_width = "operations";
+  memory.more = kMemory.data();
+  memory.more_count = kMemory.size();
+  return memory;
+}
+
 constexpr mr_step kStep = declare_step({
     .name = "transform",
     .doc = "Runs a list of operations on an image as one chain: it is decoded once, encoded once, "
@@ -37,7 +60,7 @@ constexpr mr_step kStep = declare_step({
     .results = kPictureResults,
     .run = run,
     .reasons = kOperationReasons,
-    .memory = chain_memory(24),
+    .memory = list_memory(),
 });
 constexpr const mr_step* kSteps[] = {&kStep};
 

@@ -118,7 +118,7 @@ TEST(Abi, WrongPluginsAreRefusedWithWordsAndTheOthersLoad) {
       {"b_half.so", 0, ""},  // the linker's refusal, or its death
       {"b_io_memory.so", 144, "cpu lane only"},
       {"b_memory_port.so", 144, "\"no_such_port\""},
-      {"b_memory_side.so", 144, "\"second\" is no int parameter"},
+      {"b_memory_side.so", 144, "\"second\" is no int or json parameter"},
       {"b_much_memory.so", 144, "2097152 bytes of memory"},
       {"b_newer_minor.so", 143, "1.2, this millrace has 1.1"},
       {"b_no_size.so", 144, "mr_port.size"},

@@ -206,5 +206,36 @@ TEST(WorkerMemory, NeedIsReckonedFromWhatIsKnownOfTheImages) {
   EXPECT_EQ(memory.need_of(decl, {image, image}), 0u);
 }
 
+// Sides that stand in a list of operations count for a shape of four to one: what comes before may
+// have cut the picture so. The words in it count as those of a parameter do.
+TEST(WorkerMemory, WhatAListAsksForIsReckonedFromTheNumbersAndWordsInIt) {
+  StepDecl decl;
+  decl.inputs.resize(1);
+  decl.params.resize(1);
+  decl.memory = {3, 10};
+  decl.result_width = 1;
+  decl.more_memory = {{1, "webp", {0, 20}}};
+  const WorkerMemory memory(1'000'000'000, 1'000'000);
+  BlobRef image = WorkerFixture::blob(std::string(10, 'x')).as_blob();
+  image.width = 20, image.height = 30;
+  const auto need = [&](const std::string& json) {
+    return memory.need_of(decl, {image, parse_json(json).value()});
+  };
+  const auto of = [](uint64_t result, uint64_t each = 10) { return 3 * 600 + each * result; };
+  EXPECT_EQ(need("null"), of(600));
+  EXPECT_EQ(need("[]"), of(600));
+  EXPECT_EQ(need(R"([{"params":{"width":10}}])"), of(600));  // it was as large before
+  EXPECT_EQ(need(R"([{"params":{"width":100}},{"params":{"height":20}}])"), of(40'001));
+  EXPECT_EQ(need(R"([{"params":{"height":100.0}}])"), of(40'001));
+  EXPECT_EQ(need(R"([{"params":{"sigma":100,"x":[100]}}])"), of(600));
+  EXPECT_EQ(need(R"([{"params":{"format":"webp"}}])"), of(600, 20));
+  EXPECT_EQ(need(R"([{"params":{"width":-9e300,"height":9e300}}])"), of(1'000'000));
+  image.width = 2, image.height = 300;
+  EXPECT_EQ(need(R"([{"width":100}])"), of(1'000'000));
+  EXPECT_EQ(need(R"([{"width":20}])"), of(60'001));
+  image.width = image.height = 0;  // nobody has seen it
+  EXPECT_EQ(need(R"([{"width":100}])"), 3 * 160u + 10 * 40'001);
+}
+
 }  // namespace
 }  // namespace millrace

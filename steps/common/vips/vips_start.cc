@@ -52,6 +52,18 @@ void build_arithmetic() {
   if (black != nullptr) g_object_unref(black);
 }
 
+// Tables of colours, a megabyte, that libvips makes when it first needs them: made here, all
+// workers share them. Pure arithmetic; no operation runs.
+void make_tables() {
+  float x = 0, y = 0, z = 0;
+  int red = 0, green = 0, blue = 0, clipped = 0;
+  vips_col_XYZ2Lab(50, 50, 50, &x, &y, &z);
+  vips_col_sRGB2scRGB_8(0, 0, 0, &x, &y, &z);
+  vips_col_sRGB2scRGB_16(0, 0, 0, &x, &y, &z);
+  vips_col_scRGB2sRGB_8(x, y, z, &red, &green, &blue, &clipped);
+  vips_col_scRGB2sRGB_16(x, y, z, &red, &green, &blue, &clipped);
+}
+
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : " ") + name;
@@ -113,6 +125,7 @@ int start_vips(char* error, size_t error_size) {
   if (!init()) return fail("libvips does not start: " + take_vips_error());
   vips_vector_set_enabled(FALSE);  // liborc writes code at run time, which the sandbox forbids
   build_arithmetic();
+  make_tables();
   vips_cache_set_max(0);
   vips_cache_set_max_mem(0);
   vips_cache_set_max_files(0);
