@@ -76,7 +76,7 @@ const std::vector<Library>& libraries() {
       {"jpeglib.h", {"steps/"}},
       {"turbojpeg.h", {"steps/"}},
       {"libdeflate.h", {"steps/common/png/"}},
-      {"zlib.h", {"steps/common/png/"}},
+      {"isa-l/", {"steps/common/png/"}},
       {"curl/", {"steps/", "s3/"}},
       {"seccomp.h", {"engine/worker/"}},
       {"dlfcn.h",
