@@ -1,6 +1,7 @@
 // Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
-// every segment of it lies within the file; a PNG that passed is read at once or left to libpng.
+// every segment of it lies within the file; a PNG that passed is read to its end or left to libpng.
 #include <cstdint>
+#include <memory>
 
 #include "engine/base/check.h"
 #include "server/sniff.h"
@@ -26,10 +27,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(header.exif.at <= size && header.exif.size <= size - header.exif.at);
     // The server's own look at the first bytes must not refuse what the step would take.
     CHECK(sniff_image({reinterpret_cast<const char*>(data), size}) == media_type_of(header.format));
-    PngPixels pixels;
-    if (read_png(file, &pixels)) {
+    if (const std::unique_ptr<PngReader> reader = PngReader::open(file)) {
       CHECK(header.format == ImageFormat::kPng);
-      CHECK(pixels.width == header.width && pixels.height == header.height);
+      CHECK(reader->shape().width == header.width && reader->shape().height == header.height);
+      while (reader->read_row() != nullptr) CHECK(reader->next() <= header.height);
     }
   }
   return 0;

@@ -123,19 +123,26 @@ std::string written(const Picture& picture, int effort) {
   return file;
 }
 
-// What read_png makes of it; empty: it leaves it.
+// What PngReader makes of it; empty: it leaves it.
 std::vector<uint16_t> read_at_once(const std::string& file) {
-  PngPixels pixels;
+  const std::unique_ptr<PngReader> reader = PngReader::open(view(file));
   std::vector<uint16_t> samples;
-  if (!read_png(view(file), &pixels)) return samples;
-  for (uint32_t y = 0; y < pixels.height; ++y) {
-    const uint8_t* row = pixels.row(y);
-    for (size_t i = 0; i < pixels.row_bytes(); i += pixels.wide ? 2 : 1) {
+  if (!reader) return samples;
+  const PngShape& shape = reader->shape();
+  for (uint32_t y = 0; y < shape.height; ++y) {
+    EXPECT_EQ(reader->next(), y);
+    const uint8_t* row = reader->read_row();
+    if (row == nullptr) {
+      EXPECT_EQ(reader->read_row(), nullptr);
+      return {};
+    }
+    for (size_t i = 0; i < shape.row_bytes(); i += shape.wide ? 2 : 1) {
       uint16_t sample = row[i];
-      if (pixels.wide) std::memcpy(&sample, row + i, 2);
+      if (shape.wide) std::memcpy(&sample, row + i, 2);
       samples.push_back(sample);
     }
   }
+  EXPECT_EQ(reader->read_row(), nullptr);
   return samples;
 }
 

@@ -75,7 +75,6 @@ const std::vector<Library>& libraries() {
       {"vips/", {"steps/"}},
       {"jpeglib.h", {"steps/"}},
       {"turbojpeg.h", {"steps/"}},
-      {"libdeflate.h", {"steps/common/png/"}},
       {"isa-l/", {"steps/common/png/"}},
       {"curl/", {"steps/", "s3/"}},
       {"seccomp.h", {"engine/worker/"}},
