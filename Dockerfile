@@ -7,8 +7,8 @@ RUN ./run build release && strip build/release/millrace build/release/steps/*.so
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
-    ca-certificates libbson-1.0-0 libcurl4 libdav1d6 libde265-0 libdeflate0 libfmt9 libgcc-s1 libglib2.0-0 libheif1 libjpeg62-turbo libmongoc-1.0-0 libre2-9 libseccomp2 \
-    libsimdjson14 libspdlog1.10 libsqlite3-0 libssl3 libstdc++6 libturbojpeg0 libuv1 libvips42 libyaml-cpp0.7 zlib1g \
+    ca-certificates libbson-1.0-0 libcurl4 libdav1d6 libde265-0 libfmt9 libgcc-s1 libglib2.0-0 libheif1 libisal2 libjpeg62-turbo libmongoc-1.0-0 libre2-9 libseccomp2 \
+    libsimdjson14 libspdlog1.10 libsqlite3-0 libssl3 libstdc++6 libturbojpeg0 libuv1 libvips42 libyaml-cpp0.7 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --no-create-home --home-dir /var/lib/millrace millrace \
     && install -d -o millrace -g millrace -m 0700 /var/lib/millrace \

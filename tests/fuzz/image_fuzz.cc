@@ -1,8 +1,9 @@
 // Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
 // every segment of it lies within the file, and so does all that a decoder of AVIF or HEIC is
-// given; a PNG that passed is read at once or left to libpng; the rows of a JPEG, AVIF or HEIC are
-// there or its decoder says why not, and a JPEG's can be written again.
+// given; a PNG that passed is read to its end or left to libpng; the rows of a JPEG, AVIF or HEIC
+// are there or its decoder says why not, and a JPEG's can be written again.
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -99,10 +100,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       read_and_write_jpeg(file, true);
       read_and_write_jpeg(file, false);
     }
-    PngPixels pixels;
-    if (read_png(file, &pixels)) {
+    if (const std::unique_ptr<PngReader> reader = PngReader::open(file)) {
       CHECK(header.format == ImageFormat::kPng);
-      CHECK(pixels.width == header.width && pixels.height == header.height);
+      CHECK(reader->shape().width == header.width && reader->shape().height == header.height);
+      while (reader->read_row() != nullptr) CHECK(reader->next() <= header.height);
     }
   }
   return 0;

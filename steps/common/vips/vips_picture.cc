@@ -14,6 +14,7 @@ namespace millrace {
 namespace {
 
 constexpr const char* kJpegSource = "millrace-jpeg";
+constexpr int kPngTileRows = 16;
 
 int generate_rows(VipsRegion* out, void* sequence, void*, void* context, gboolean*) {
   auto* in = static_cast<VipsRegion*>(sequence);
@@ -32,20 +33,29 @@ void delete_function(gpointer function) {
   delete static_cast<PlacedRowFunction*>(function);
 }
 
-int copy_rows(VipsRegion* out, void*, void* pixels, void*, gboolean*) {
+// Rows of libvips' own reader from where the faster one gave up, which is where it is not begun
+// yet: it finds what is wrong, and has the words for it.
+int read_png_rows(VipsRegion* out, void* sequence, void*, void* context, gboolean*) {
+  auto* in = static_cast<VipsRegion*>(sequence);
+  auto* reader = static_cast<PngReader*>(context);
   const VipsRect* area = &out->valid;
-  const size_t step = VIPS_IMAGE_SIZEOF_PEL(out->im);
   for (int y = area->top; y < VIPS_RECT_BOTTOM(area); ++y) {
-    std::memcpy(VIPS_REGION_ADDR(out, area->left, y),
-                static_cast<PngPixels*>(pixels)->row(static_cast<size_t>(y)) +
-                    static_cast<size_t>(area->left) * step,
-                static_cast<size_t>(area->width) * step);
+    const uint8_t* row = static_cast<uint32_t>(y) == reader->next() ? reader->read_row() : nullptr;
+    if (row != nullptr) {
+      const size_t pixel = VIPS_IMAGE_SIZEOF_PEL(out->im);
+      std::memcpy(VIPS_REGION_ADDR(out, area->left, y),
+                  row + static_cast<size_t>(area->left) * pixel,
+                  static_cast<size_t>(area->width) * pixel);
+      continue;
+    }
+    const VipsRect rest = {area->left, y, area->width, VIPS_RECT_BOTTOM(area) - y};
+    return vips_region_prepare_to(in, out, &rest, rest.left, rest.top);
   }
   return 0;
 }
 
-void delete_pixels(gpointer pixels) {
-  delete static_cast<PngPixels*>(pixels);
+void delete_reader(gpointer reader) {
+  delete static_cast<PngReader*>(reader);
 }
 
 int convert_rows(VipsRegion* out, void*, void* pixels, void*, gboolean*) {
@@ -103,28 +113,31 @@ void remember_jpeg(VipsImage* image, const JpegSource& source) {
   g_object_set_data_full(G_OBJECT(image), kJpegSource, new JpegSource(source), delete_jpeg);
 }
 
-// The picture that libvips has opened with its pixels in memory, where they are known how to be had
-// sooner.
-VipsPicture with_pixels(VipsPicture opened, ByteView file) {
-  auto pixels = std::make_unique<PngPixels>();
-  if (!read_png(file, pixels.get())) return opened;
+// The picture that libvips has opened, whose rows are read faster where they are known how to be.
+VipsPicture with_reader(VipsPicture opened, ByteView file) {
+  std::unique_ptr<PngReader> reader = PngReader::open(file);
+  if (!reader) return opened;
   VipsImage* source = opened.get();
+  const PngShape& shape = reader->shape();
   const bool wide = vips_image_get_format(source) == VIPS_FORMAT_USHORT;
-  if (vips_image_get_width(source) != static_cast<int>(pixels->width) ||
-      vips_image_get_height(source) != static_cast<int>(pixels->height) ||
-      vips_image_get_bands(source) != pixels->bands || wide != pixels->wide) {
+  if (vips_image_get_width(source) != static_cast<int>(shape.width) ||
+      vips_image_get_height(source) != static_cast<int>(shape.height) ||
+      vips_image_get_bands(source) != shape.bands || wide != shape.wide) {
     return opened;
   }
   VipsPicture owner(vips_image_new());
   VipsImage* image = owner.get();
   if (vips_image_pipelinev(image, VIPS_DEMAND_STYLE_THINSTRIP, source, nullptr)) return {};
-  PngPixels* kept = pixels.release();
-  g_object_set_data_full(G_OBJECT(image), "millrace-pixels", kept, delete_pixels);
-  vips_image_remove(image, VIPS_META_SEQUENTIAL);
-  vips_image_set_int(image, "millrace-in-memory", 1);
+  PngReader* kept = reader.release();
+  g_object_set_data_full(G_OBJECT(image), "millrace-png", kept, delete_reader);
   vips_object_local(image, opened.release());
-  if (vips_image_generate(image, nullptr, copy_rows, nullptr, kept, nullptr)) return {};
-  return owner;
+  if (vips_image_generate(image, vips_start_one, read_png_rows, vips_stop_one, source, kept)) {
+    return {};
+  }
+  // Rows are asked for in order, and some once more, as of every loader.
+  VipsImage* ordered = nullptr;
+  if (vips_sequential(image, &ordered, "tile_height", kPngTileRows, nullptr)) return {};
+  return VipsPicture(ordered);
 }
 
 }  // namespace
@@ -188,7 +201,7 @@ VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) 
     remember_jpeg(image, {bytes, load.shrink, load.strict});
   }
   const bool whole = format == ImageFormat::kPng && load.strict && picture.get() != nullptr;
-  return whole ? with_pixels(std::move(picture), bytes) : std::move(picture);
+  return whole ? with_reader(std::move(picture), bytes) : std::move(picture);
 }
 
 const JpegSource* untouched_jpeg(const VipsPicture& picture) {
