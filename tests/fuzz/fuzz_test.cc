@@ -26,6 +26,7 @@ int fuzz_location(const uint8_t* data, size_t size);
 int fuzz_xml(const uint8_t* data, size_t size);
 int fuzz_document(const uint8_t* data, size_t size);
 int fuzz_database(const uint8_t* data, size_t size);
+int fuzz_deflate(const uint8_t* data, size_t size);
 }
 
 namespace millrace {
@@ -53,6 +54,7 @@ const Target kTargets[] = {
     {"xml", fuzz_xml, 400, {"tests/fuzz/corpus/xml"}},
     {"document", fuzz_document, 400, {"tests/fuzz/corpus/document"}},
     {"database", fuzz_database, 400, {"tests/fuzz/corpus/database"}},
+    {"deflate", fuzz_deflate, 150, {"tests/fuzz/corpus/deflate"}},
 };
 
 std::vector<std::string> corpus_of(const Target& target) {
