@@ -10,6 +10,8 @@
 namespace millrace {
 namespace {
 
+constexpr size_t kBoundaryPaddingMax = 128;  // spaces between a boundary and its line break
+
 // RFC 5987: UTF-8''na%C3%AFve.jpg
 std::optional<std::string> decode_extended(std::string_view text) {
   const size_t first = text.find('\'');
@@ -99,8 +101,10 @@ Status MultipartReader::step(bool* moved) {
         return {};
       }
       const size_t end = rest.find("\r\n");
-      if (end == std::string_view::npos) {
-        return rest.size() > 128 ? broken("a boundary is not followed by a line break") : Status();
+      if (end > kBoundaryPaddingMax) {  // also when there is no end yet
+        return rest.size() >= kBoundaryPaddingMax + 2
+                   ? broken("a boundary is not followed by a line break")
+                   : Status();
       }
       if (!trim_space(rest.substr(0, end)).empty()) return broken("text stands behind a boundary");
       if (parts_.size() == static_cast<size_t>(kMultipartPartsMax)) {
@@ -114,8 +118,8 @@ Status MultipartReader::step(bool* moved) {
     }
     case At::kHead: {
       const size_t end = rest.find("\r\n\r\n");
-      if (end > kPartHeadBytesMax) {  // also when there is no end yet
-        return rest.size() > kPartHeadBytesMax
+      if (end > kPartHeadBytesMax) {                 // also when there is no end yet
+        return rest.size() >= kPartHeadBytesMax + 4  // else all but a part of its end is there
                    ? broken(fmt::format("its header lines are longer than {} bytes",
                                         kPartHeadBytesMax))
                    : Status();

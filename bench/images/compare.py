@@ -33,7 +33,10 @@ CASES = [
     ("convert to JPEG", "jpeg", "photo2.jpg", 15, 0, 80, "convert", {"quality": "80"}),
     ("convert to JPEG", "jpeg", "photo1.png", 10, 0, 80, "convert", {"format": "jpeg", "quality": "80"}),
     ("convert to JPEG", "jpeg", "photo2.webp", 10, 0, 80, "convert", {"format": "jpeg", "quality": "80"}),
+    ("convert to JPEG", "jpeg", "photo2.avif", 10, 0, 80, "convert", {"format": "jpeg", "quality": "80"}),
     ("convert to WebP", "webp", "photo2.jpg", 5, 0, 80, "convert", {"format": "webp", "quality": "80"}),
+    ("convert to PNG", "png", "phone12.jpg", 1, 0, 80, "convert", {"format": "png"}),
+    ("convert to PNG", "png", "phone12.png", 1, 0, 80, "convert", {"format": "png"}),
     ("convert to PNG", "png", "photo1.png", 5, 0, 80, "convert", {"format": "png"}),
     ("transform: resize 800", "resize", "photo2.jpg", 10, 800, 80, "transform", {
         "operations": '[{"type":"resize","params":{"width":800}}]', "quality": "80"}),

@@ -52,6 +52,26 @@ TEST(Multipart, PartsKeepNamesTypesAndBytes) {
   }
 }
 
+// One byte more, or less, and each of them is accepted or refused however it arrives.
+TEST(Multipart, WhatIsJustAllowedIsAllowedInAnyPieces) {
+  const std::string field = "Content-Disposition: form-data; name=a";
+  const std::string end = "\r\n\r\nx\r\n--B--";
+  for (int more = -3; more <= 4; more++) {
+    const bool fits = more <= 0;
+    std::string head = "\r\n" + field + "\r\nX: ";
+    head.append(kPartHeadBytesMax - head.size() + static_cast<size_t>(more), 'h');
+    const std::string spaces(static_cast<size_t>(128 + more), ' ');
+    for (const std::string& body : {"--B" + head + end, "--B" + spaces + "\r\n" + field + end}) {
+      for (size_t piece = 1; piece <= body.size(); piece += piece < 40 ? 1 : 997) {
+        std::vector<Part> parts;
+        EXPECT_EQ(read_in_pieces(body, piece, &parts).ok(), fits) << more << " in " << piece;
+      }
+      std::vector<Part> parts;
+      EXPECT_EQ(read_in_pieces(body, body.size(), &parts).ok(), fits) << more;
+    }
+  }
+}
+
 TEST(Multipart, ExtendedFileNamesWin) {
   std::vector<Part> parts;
   ASSERT_TRUE(read_in_pieces("--B\r\nContent-Disposition: form-data; name=a; filename=x; "
