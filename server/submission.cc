@@ -265,8 +265,12 @@ Status Submission::finish_multipart() {
     if (part.sink != nullptr) {
       take_file(*blob_input(part.name), uploads_[uploads++]->take(), part.media_type);
     } else if (!is_utf8(part.data)) {
-      const bool unknown = graph_->input_index(part.name) < 0;
-      problem(unknown ? errors::kInputUnknown : errors::kInputWrongType,
+      const bool label = part.name.starts_with(kLabelField);
+      if (!label && graph_->input_index(part.name) < 0) {
+        fields.push_back({std::move(part.name), ""});  // told as any other name that is unknown
+        continue;
+      }
+      problem(label ? errors::kInputUnknown : errors::kInputWrongType,
               fmt::format("the field '{}' is not UTF-8 text", part.name), pointer_of(part.name));
     } else if (part.name.starts_with(kLabelField)) {
       add_label(std::string_view(part.name).substr(kLabelField.size()), part.data);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "steps/common/hevc_units.h"
 
@@ -35,7 +36,6 @@ struct Traits {
   bool has_colour = false;
   HeifColour colour;
   Turn turn = kTurns[0];
-  std::string_view auxiliary;  // what kind of auxiliary picture
 };
 
 Problem unsupported(const std::string& what) {
@@ -94,10 +94,6 @@ class PictureFinder {
       traits->av1 = box.data;
     } else if (box.type == "hvcC") {
       traits->hevc = box.data;
-    } else if (box.type == "auxC") {
-      const auto* text = reinterpret_cast<const char*>(data.data);
-      const std::string_view all(text, data.size);
-      traits->auxiliary = all.size() < 4 ? "" : all.substr(4, all.find('\0', 4) - 4);
     } else if (box.type == "colr" && data.is(0, "nclx")) {
       traits->has_colour = data.size >= 11;
       traits->colour = {static_cast<int>(data.be16(4)), static_cast<int>(data.be16(6)),
@@ -120,8 +116,9 @@ class PictureFinder {
   }
 
   static bool is_known(std::string_view type) {
-    constexpr std::string_view kHarmless[] = {"pixi", "pasp", "clli", "mdcv", "lsel", "a1op",
-                                              "a1lx", "colr", "amve", "cclv", "udes", "rloc"};
+    constexpr std::string_view kHarmless[] = {"auxC", "pixi", "pasp", "clli", "mdcv",
+                                              "lsel", "a1op", "a1lx", "colr", "amve",
+                                              "cclv", "udes", "rloc"};
     return std::find(std::begin(kHarmless), std::end(kHarmless), type) != std::end(kHarmless);
   }
 
@@ -157,15 +154,19 @@ class PictureFinder {
     for (const HeifReference& reference : meta_.references) {
       if (reference.type != "dimg" || reference.from != id) continue;
       for (const uint32_t one : reference.to) {
-        const HeifItem* tile = meta_.item(one);
-        Traits own;
-        if (tile == nullptr) return corrupt("file", fmt::format("its tile {} is not there", one));
-        if (Problem problem = read_traits(*tile, &own)) return problem;
-        if (own.turn != kTurns[0] || own.clap.size > 0) return unsupported("grid of turned tiles");
-        if (Problem problem = add_tile(*tile, own, layer)) return problem;
+        if (Problem problem = add_grid_tile(one, layer)) return problem;
       }
     }
     return check_grid(*layer);
+  }
+
+  Problem add_grid_tile(uint32_t id, HeifLayer* layer) {
+    const HeifItem* tile = meta_.item(id);
+    Traits own;
+    if (tile == nullptr) return corrupt("file", fmt::format("its tile {} is not there", id));
+    if (Problem problem = read_traits(*tile, &own)) return problem;
+    if (own.turn != kTurns[0] || own.clap.size > 0) return unsupported("grid of turned tiles");
+    return add_tile(*tile, own, layer);
   }
 
   // The last tiles may hang over, and no tile may lie outside: what is decoded is near what is
@@ -232,30 +233,68 @@ class PictureFinder {
   // ---- the picture
 
   Problem find_alpha() {
+    std::map<uint32_t, uint32_t> alphas;  // by what they belong to
     for (const HeifReference& reference : meta_.references) {
-      const auto names = [&](uint32_t id) {
-        return std::find(reference.to.begin(), reference.to.end(), id) != reference.to.end();
-      };
       if (reference.type == "prem" && reference.from == meta_.primary) {
         picture_->premultiplied = true;
       }
-      if (reference.type != "auxl" || !names(meta_.primary) || picture_->has_alpha) continue;
-      const HeifItem* item = meta_.item(reference.from);
-      Traits traits;
-      if (item == nullptr || read_traits(*item, &traits) ||
-          (traits.auxiliary != "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" &&
-           traits.auxiliary != "urn:mpeg:hevc:2015:auxid:1")) {
-        continue;  // depth, gain: not ours
-      }
-      traits = {};
-      if (Problem problem = find_layer(reference.from, &traits, &picture_->alpha)) return problem;
-      picture_->has_alpha = true;
-      if (picture_->alpha.width != picture_->colour.width ||
-          picture_->alpha.height != picture_->colour.height) {
-        return unsupported("picture whose alpha has another size");
-      }
+      if (reference.type != "auxl" || !is_alpha(reference.from)) continue;
+      for (const uint32_t id : reference.to) alphas.insert({id, reference.from});
+    }
+    HeifLayer* alpha = &picture_->alpha;
+    const auto whole = alphas.find(meta_.primary);
+    Traits traits;
+    if (Problem problem = whole != alphas.end() ? find_layer(whole->second, &traits, alpha)
+                                                : find_alpha_of_tiles(alphas)) {
+      return problem;
+    }
+    picture_->has_alpha = !alpha->tiles.empty();
+    const HeifLayer& colour = picture_->colour;
+    if (picture_->has_alpha && (alpha->width != colour.width || alpha->height != colour.height)) {
+      return unsupported("picture whose alpha has another size");
     }
     return {};
+  }
+
+  // Whether it is an auxiliary picture of that kind: not of depth, nor of gain.
+  bool is_alpha(uint32_t id) const {
+    const HeifItem* item = meta_.item(id);
+    if (item == nullptr) return false;
+    for (const HeifAssociation& association : item->properties) {
+      if (association.property >= meta_.properties.size()) continue;
+      const HeifBox& box = meta_.properties[association.property];
+      const ByteView data = file_.sub(box.data);
+      if (box.type != "auxC" || data.size < 4) continue;
+      std::string_view kind(reinterpret_cast<const char*>(data.data) + 4, data.size - 4);
+      kind = kind.substr(0, kind.find('\0'));
+      return kind == "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" ||
+             kind == "urn:mpeg:hevc:2015:auxid:1";
+    }
+    return false;
+  }
+
+  // Some writers give each tile an alpha of its own, and the grid none.
+  Problem find_alpha_of_tiles(const std::map<uint32_t, uint32_t>& alphas) {
+    const HeifLayer& colour = picture_->colour;
+    if (alphas.empty() || meta_.item(meta_.primary)->type != "grid") return {};
+    HeifLayer* alpha = &picture_->alpha;
+    for (const HeifReference& reference : meta_.references) {
+      if (reference.type != "dimg" || reference.from != meta_.primary) continue;
+      for (const uint32_t id : reference.to) {
+        const auto own = alphas.find(id);
+        if (own == alphas.end()) continue;
+        if (Problem problem = add_grid_tile(own->second, alpha)) return problem;
+      }
+    }
+    if (alpha->tiles.empty()) return {};
+    if (alpha->tiles.size() != colour.tiles.size()) {
+      return unsupported("grid of which some tiles have alpha and some have none");
+    }
+    alpha->columns = colour.columns;
+    alpha->rows = colour.rows;
+    alpha->width = colour.width;
+    alpha->height = colour.height;
+    return check_grid(*alpha);
   }
 
   // Limits, then what of the tiles is seen, and which way up.

@@ -144,6 +144,13 @@ TEST_F(BadInput, AnUnknownInputIs422) {
   EXPECT_NE(reply.body.find("\"pointer\":"), std::string::npos) << reply.body;
 }
 
+TEST_F(BadInput, AFileForAnUnknownInputIs422) {
+  const Reply reply = post(kTypeMultipart, multipart("imag", make_photo(0)));
+  expect_problem(reply, 422, "E009");
+  EXPECT_NE(reply.body.find("no input 'imag'"), std::string::npos) << reply.body;
+  EXPECT_NE(reply.body.find("'image'"), std::string::npos) << "no nearest name in " << reply.body;
+}
+
 TEST_F(BadInput, AnInputOfTheWrongTypeOrOutOfRangeIs422) {
   expect_problem(submit_image(port(), make_photo(0), "", "?quality=high"), 422, "E011");
   expect_problem(submit_image(port(), make_photo(0), "", "?quality=101"), 422, "E011");

@@ -220,6 +220,33 @@ TEST(Heif, ColoursMultipliedByAlphaAreDivided) {
   EXPECT_LE(worst_difference(seen(encode_heif(multiplied, style)), plain), 4);
 }
 
+TEST(Heif, AlphaMayBeThatOfEachTile) {
+  const Picture picture = scene(80, 64, 4);
+  for (const bool hevc : {false, true}) {
+    HeifStyle style;
+    style.hevc = hevc;
+    style.columns = style.rows = 2;
+    style.alpha_of_tiles = true;
+    const std::string file = encode_heif(picture, style);
+    EXPECT_EQ(worst_difference(seen(file), picture), 0) << name_of(style);
+    // One of them is no alpha: it is not guessed what was meant.
+    std::string other = file;
+    other.replace(other.find("auxiliary:alpha"), 15, "auxiliary:depth");
+    EXPECT_EQ(run_picture_step("convert", other, {{"format", "png"}}).reason, "unsupported");
+  }
+}
+
+// Not to be left out in silence.
+TEST(Heif, AlphaThatCannotBeReadRefusesThePicture) {
+  std::string file = encode_heif(scene(64, 48, 4));
+  const size_t last = file.rfind("av1C");  // that of the alpha
+  ASSERT_NE(last, std::string::npos);
+  file.replace(last, 4, "av1X");
+  const StepAnswer answer = run_picture_step("convert", file, {{"format", "png"}});
+  EXPECT_EQ(answer.reason, "unsupported") << answer.message;
+  EXPECT_NE(answer.message.find("av1X"), std::string::npos) << answer.message;
+}
+
 TEST(Heif, SamplesMayStandAnywhereInTheFile) {
   const Picture picture = scene(64, 48);
   for (const auto& [in_idat, split] : {std::pair(true, false), {false, true}, {true, true}}) {

@@ -79,6 +79,7 @@ struct HeifStyle {
   int quality = 0;                 // 0: without loss, all planes at full size, no matrix
   const char* chroma = "420";      // when there is loss
   uint32_t columns = 1, rows = 1;  // a grid
+  bool alpha_of_tiles = false;     // each tile has its own, the grid has none
   int orientation = 1;             // as `irot` and `imir`
   uint32_t crop = 0;               // pixels of the right and of the bottom that `clap` cuts off
   bool premultiplied = false;      // what the file says of its samples

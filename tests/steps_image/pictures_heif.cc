@@ -255,7 +255,9 @@ uint32_t add_layer(Builder* builder, const Picture& picture, const HeifStyle& st
                                      width, height, first, bands),
                              style);
     Item item = {type, coded.data, "", {coded.config, size_box(width, height)}};
-    if (!grid) item.properties.insert(item.properties.end(), more.begin(), more.end());
+    if (!grid || (style.alpha_of_tiles && first > 0)) {
+      item.properties.insert(item.properties.end(), more.begin(), more.end());
+    }
     tiles.push_back(builder->add(std::move(item)));
   }
   if (!grid) return tiles[0];
@@ -294,7 +296,13 @@ std::string encode_heif(const Picture& picture, const HeifStyle& style) {
     HeifStyle plain = style;
     plain.full_range = true;
     const uint32_t alpha = add_layer(&builder, picture, plain, colours, 1, kind);
-    builder.refer("auxl", alpha, {primary});
+    if (style.alpha_of_tiles) {  // tiles stand before their grid
+      for (uint32_t i = 1; i <= style.columns * style.rows; ++i) {
+        builder.refer("auxl", alpha - i, {primary - i});
+      }
+    } else {
+      builder.refer("auxl", alpha, {primary});
+    }
     if (style.premultiplied) builder.refer("prem", primary, {alpha});
   }
   if (!style.exif.empty()) {

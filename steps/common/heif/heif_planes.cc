@@ -19,11 +19,11 @@ uint32_t pixels_of(const HeifLayer& layer) {
 std::string check_frame(const CodedFrame& frame, const HeifLayer& layer) {
   const bool large = frame.width >= layer.tile_width && frame.height >= layer.tile_height;
   if (large && frame.bits == layer.bits && frame.chroma == layer.chroma) return "";
+  constexpr const char* kChroma[] = {"gray", "4:2:0", "4:2:2", "4:4:4"};
   return fmt::format(
-      "its stream has {}x{} samples of {} bits and chroma {}, its header {}x{}, {}, "
-      "{}",
-      frame.width, frame.height, frame.bits, frame.chroma, layer.tile_width, layer.tile_height,
-      layer.bits, layer.chroma);
+      "its stream has a picture of {}x{}, {} bits, {}; its header says {}x{}, {} bits, {}",
+      frame.width, frame.height, frame.bits, kChroma[frame.chroma & 3], layer.tile_width,
+      layer.tile_height, layer.bits, kChroma[layer.chroma & 3]);
 }
 
 std::string decode_tile(ByteView file, const HeifLayer& layer, size_t index, bool strict,
