@@ -474,7 +474,9 @@ SubmitRequest Submission::submit_request() {
   for (InputProblem& one : found) {
     const std::string pointer = pointer_of(one.input);
     bool known = false;  // an input that is broken already is not reported as missing too
-    for (const ProblemItem& other : problems_) known = known || other.pointer.starts_with(pointer);
+    for (const ProblemItem& other : problems_) {
+      known = known || other.pointer == pointer || other.pointer.starts_with(pointer + "/");
+    }
     if (!known) problem(one.number, std::move(one.message), pointer);
   }
   request.graph = graph_;

@@ -146,9 +146,9 @@ TEST_F(BadInput, AnUnknownInputIs422) {
 
 TEST_F(BadInput, AFileForAnUnknownInputIs422) {
   const Reply reply = post(kTypeMultipart, multipart("imag", make_photo(0)));
-  expect_problem(reply, 422, "E009");
-  EXPECT_NE(reply.body.find("no input 'imag'"), std::string::npos) << reply.body;
-  EXPECT_NE(reply.body.find("'image'"), std::string::npos) << "no nearest name in " << reply.body;
+  expect_problem(reply, 422, "E010");  // and beside it:
+  EXPECT_NE(reply.body.find("no input 'imag'; did you mean 'image'?"), std::string::npos)
+      << reply.body;
 }
 
 TEST_F(BadInput, AnInputOfTheWrongTypeOrOutOfRangeIs422) {
