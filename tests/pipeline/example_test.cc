@@ -50,7 +50,7 @@ TEST(Example, EdgesComeFromTheData) {
   EXPECT_EQ(graph->steps[2].retry.max, 3u);
   EXPECT_EQ(graph->steps[4].retry.backoff_to_ms, 300'000);
   EXPECT_EQ(graph->inputs[0].max_bytes, 64 << 20);
-  EXPECT_EQ(graph->inputs[0].media.size(), 5u);
+  EXPECT_EQ(graph->inputs[0].media.size(), 8u);
   EXPECT_EQ(graph->outputs[0].reads, StepSet{0b100});
   EXPECT_FALSE(graph->outputs[0].type.optional);
 }
