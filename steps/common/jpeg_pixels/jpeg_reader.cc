@@ -54,31 +54,22 @@ JpegReader::~JpegReader() {
   jpeg_destroy_decompress(&source_);
 }
 
-bool JpegReader::guarded(void (*body)(JpegReader*)) {
-  if (setjmp(errors_.jump) != 0) return false;
-  body(this);
-  return true;
-}
-
 bool JpegReader::start() {
-  return guarded([](JpegReader* self) {
-    jpeg_decompress_struct* source = &self->source_;
-    jpeg_create_decompress(source);
-    source->src = &self->input_;
-    jpeg_read_header(source, TRUE);
-    source->scale_num = 1;
-    source->scale_denom = static_cast<unsigned>(self->shrink_);
-    jpeg_start_decompress(source);
+  return errors_.guarded([this] {
+    jpeg_create_decompress(&source_);
+    source_.src = &input_;
+    jpeg_read_header(&source_, TRUE);
+    source_.scale_num = 1;
+    source_.scale_denom = static_cast<unsigned>(shrink_);
+    jpeg_start_decompress(&source_);
   });
 }
 
 bool JpegReader::read(uint8_t* const* rows, int count) {
-  rows_ = rows;
-  count_ = count;
-  return guarded([](JpegReader* self) {
-    auto* next = const_cast<JSAMPARRAY>(self->rows_);
-    for (auto left = static_cast<JDIMENSION>(self->count_); left > 0;) {
-      const JDIMENSION got = jpeg_read_scanlines(&self->source_, next, left);
+  return errors_.guarded([this, rows, count] {
+    auto* next = const_cast<JSAMPARRAY>(rows);
+    for (auto left = static_cast<JDIMENSION>(count); left > 0;) {
+      const JDIMENSION got = jpeg_read_scanlines(&source_, next, left);
       next += got;
       left -= got;
     }

@@ -32,14 +32,10 @@ class JpegReader {
   const std::string& words() const { return errors_.words; }
 
  private:
-  bool guarded(void (*body)(JpegReader*));
-
   JpegErrors errors_;
   jpeg_source_mgr input_;
   jpeg_decompress_struct source_;
   int shrink_;
-  uint8_t* const* rows_ = nullptr;  // that the body of read() fills
-  int count_ = 0;
 };
 
 }  // namespace millrace

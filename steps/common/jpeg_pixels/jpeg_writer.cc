@@ -59,46 +59,36 @@ void JpegWriter::flush_rest(j_compress_ptr target) {
   }
 }
 
-bool JpegWriter::guarded(void (*body)(JpegWriter*)) {
-  if (setjmp(errors_.jump) != 0) return false;
-  body(this);
-  return true;
-}
-
 bool JpegWriter::start() {
-  return guarded([](JpegWriter* self) {
-    jpeg_compress_struct* target = &self->target_;
-    const JpegShape& shape = self->shape_;
-    jpeg_create_compress(target);
-    target->dest = &self->output_;
-    target->image_width = static_cast<JDIMENSION>(shape.width);
-    target->image_height = static_cast<JDIMENSION>(shape.height);
-    target->input_components = shape.bands;
-    target->in_color_space = shape.bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
-    jpeg_set_defaults(target);
-    target->optimize_coding = TRUE;
-    jpeg_set_quality(target, shape.quality, TRUE);
-    if (shape.progressive) jpeg_simple_progression(target);
-    for (int i = 0; i < shape.bands && shape.quality >= kWholeColoursQuality; ++i) {
-      target->comp_info[i].h_samp_factor = 1;
-      target->comp_info[i].v_samp_factor = 1;
+  return errors_.guarded([this] {
+    jpeg_create_compress(&target_);
+    target_.dest = &output_;
+    target_.image_width = static_cast<JDIMENSION>(shape_.width);
+    target_.image_height = static_cast<JDIMENSION>(shape_.height);
+    target_.input_components = shape_.bands;
+    target_.in_color_space = shape_.bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(&target_);
+    target_.optimize_coding = TRUE;
+    jpeg_set_quality(&target_, shape_.quality, TRUE);
+    if (shape_.progressive) jpeg_simple_progression(&target_);
+    for (int i = 0; i < shape_.bands && shape_.quality >= kWholeColoursQuality; ++i) {
+      target_.comp_info[i].h_samp_factor = 1;
+      target_.comp_info[i].v_samp_factor = 1;
     }
-    target->write_JFIF_header = FALSE;  // EXIF says the same, and readers want one of them
-    jpeg_start_compress(target, TRUE);
+    target_.write_JFIF_header = FALSE;  // EXIF says the same, and readers want one of them
+    jpeg_start_compress(&target_, TRUE);
   });
 }
 
 bool JpegWriter::add(const uint8_t* const* rows, int count) {
-  rows_ = rows;
-  count_ = count;
-  return guarded([](JpegWriter* self) {
-    auto* next = const_cast<JSAMPARRAY>(self->rows_);
-    jpeg_write_scanlines(&self->target_, next, static_cast<JDIMENSION>(self->count_));
+  return errors_.guarded([this, rows, count] {
+    auto* next = const_cast<JSAMPARRAY>(rows);
+    jpeg_write_scanlines(&target_, next, static_cast<JDIMENSION>(count));
   });
 }
 
 bool JpegWriter::finish() {
-  return guarded([](JpegWriter* self) { jpeg_finish_compress(&self->target_); });
+  return errors_.guarded([this] { jpeg_finish_compress(&target_); });
 }
 
 }  // namespace millrace

@@ -39,7 +39,6 @@ class JpegWriter {
     JOCTET buffer[65536];
   };
 
-  bool guarded(void (*body)(JpegWriter*));
   static void begin_buffer(j_compress_ptr target);
   static boolean flush_buffer(j_compress_ptr target);
   static void flush_rest(j_compress_ptr target);
@@ -47,8 +46,6 @@ class JpegWriter {
   JpegErrors errors_;
   jpeg_compress_struct target_;
   JpegShape shape_;
-  const uint8_t* const* rows_ = nullptr;  // that the body of add() takes
-  int count_ = 0;
   Output output_;
 };
 
