@@ -123,8 +123,6 @@ Problem encode_jpeg(PictureJob* job, const OutputOptions& options, const VipsPic
   return picture_problem(*job, "encoded");
 }
 
-constexpr int kPngStripRows = 16;  // that are asked of libvips at once
-
 // Not interlaced, whose rows can be written as they come.
 Problem encode_png(PictureJob* job, int effort, const VipsPicture& picture, std::string* file) {
   PngHeader header;
@@ -135,20 +133,11 @@ Problem encode_png(PictureJob* job, int effort, const VipsPicture& picture, std:
   header.pixels_per_metre =
       static_cast<uint32_t>(std::lround(vips_image_get_xres(picture.get()) * 1000));
   PngWriter writer(header, png_compression(effort), file);
-  const std::unique_ptr<VipsRegion, void (*)(void*)> region(vips_region_new(picture.get()),
-                                                            g_object_unref);
-  const int width = width_of(picture), height = height_of(picture);
-  for (int y = 0; y < height; y += kPngStripRows) {
-    if (!job->progress(static_cast<uint32_t>(int64_t{y} * 900 / height))) return {};
-    const VipsRect strip = {0, y, width, std::min(kPngStripRows, height - y)};
-    if (vips_region_prepare(region.get(), &strip)) {
-      return picture_problem(*job, "decoded or encoded");
-    }
-    for (int row = 0; row < strip.height; ++row) {
-      writer.add(VIPS_REGION_ADDR(region.get(), 0, y + row));
-    }
-  }
-  writer.finish();
+  const auto add = [&](int, const uint8_t* const* rows, int count) {
+    for (int row = 0; row < count; ++row) writer.add(rows[row]);
+  };
+  if (Problem problem = read_rows(job, picture, "decoded or encoded", add)) return problem;
+  if (!job->cancelled) writer.finish();
   return {};
 }
 
