@@ -103,19 +103,27 @@ bool PngReader::fill() {
   return true;
 }
 
+// Goes on as far as bytes and room allow. False: something is wrong, or nothing moves any more.
+bool PngReader::inflate_some() {
+  inflate_state& state = inflater_->state;
+  const bool more = state.avail_in > 0 || find_data();
+  const uint32_t in = state.avail_in, out = state.avail_out;
+  const int result = isal_inflate(&state);
+  if (result != ISAL_DECOMP_OK && result != ISAL_END_INPUT && result != ISAL_OUT_OVERFLOW) {
+    return false;
+  }
+  // It may hold bytes of both kinds, but not for ever.
+  return state.block_state == ISAL_BLOCK_FINISH || state.avail_out != out ||
+         (more && state.avail_in != in);
+}
+
 bool PngReader::inflate(uint8_t* to, size_t bytes) {
   inflate_state& state = inflater_->state;
   state.next_out = to;
   state.avail_out = static_cast<uint32_t>(bytes);
   while (state.avail_out > 0) {
-    const bool more = state.avail_in > 0 || find_data();
-    const uint32_t in = state.avail_in, out = state.avail_out;
-    const int result = isal_inflate(&state);
-    const bool fine =
-        result == ISAL_DECOMP_OK || result == ISAL_END_INPUT || result == ISAL_OUT_OVERFLOW;
-    if (!fine || state.block_state == ISAL_BLOCK_FINISH) return fine && state.avail_out == 0;
-    // It may hold bytes of both kinds, but not for ever.
-    if (state.avail_out == out && (!more || state.avail_in == in)) return false;
+    if (!inflate_some()) return false;
+    if (state.block_state == ISAL_BLOCK_FINISH) return state.avail_out == 0;
   }
   return true;
 }
@@ -125,15 +133,9 @@ bool PngReader::inflate_end() {
   inflate_state& state = inflater_->state;
   uint8_t none = 0;
   while (state.block_state != ISAL_BLOCK_FINISH) {
-    const bool more = state.avail_in > 0 || find_data();
-    const uint32_t in = state.avail_in;
     state.next_out = &none;
     state.avail_out = 1;
-    const int result = isal_inflate(&state);
-    const bool fine =
-        result == ISAL_DECOMP_OK || result == ISAL_END_INPUT || result == ISAL_OUT_OVERFLOW;
-    if (!fine || state.avail_out == 0) return false;
-    if (state.block_state != ISAL_BLOCK_FINISH && (!more || state.avail_in == in)) return false;
+    if (!inflate_some() || state.avail_out == 0) return false;
   }
   return state.avail_in == 0 && state.read_in_length < 8 && !find_data();
 }

@@ -35,6 +35,7 @@ class PngReader {
 
   PngReader(ByteView file, const PngShape& shape, uint64_t first_data);
   bool fill();
+  bool inflate_some();
   bool inflate(uint8_t* to, size_t bytes);
   bool inflate_end();
   bool find_data();
