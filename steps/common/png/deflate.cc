@@ -151,26 +151,16 @@ void Deflater::make_codes() {
   tail_ = finder_.find(window_, block_bytes_, &matches_);
   literal_counts_.fill(0);
   distance_counts_.fill(0);
-  std::array<std::array<uint32_t, 256>, 4> counts = {};  // equal neighbours need not wait
-  const uint8_t* byte = block().data();
-  const auto count_literals = [&](uint32_t size) {
-    uint32_t i = 0;
-    for (; i + 4 <= size; i += 4) {
-      for (uint32_t lane = 0; lane < 4; ++lane) ++counts[lane][byte[i + lane]];
-    }
-    for (; i < size; ++i) ++counts[0][byte[i]];
-    byte += size;
-  };
+  ByteCounts literals;
+  std::span<const uint8_t> rest = block();
   for (const DeflateMatch& match : matches_) {
-    count_literals(match.literals);
-    byte += match.length;
+    literals.add(rest.first(match.literals));
+    rest = rest.subspan(match.literals + match.length);
     ++literal_counts_[kFirstLength + kLengthSymbols[match.length]];
     ++distance_counts_[distance_symbol(match.distance).symbol];
   }
-  count_literals(tail_);
-  for (size_t value = 0; value < 256; ++value) {
-    for (const auto& lane : counts) literal_counts_[value] += lane[value];
-  }
+  literals.add(rest);
+  for (size_t value = 0; value < 256; ++value) literal_counts_[value] = literals.of(value);
   literal_counts_[kEndOfBlock] = 1;
   build_huffman(literal_counts_, kLiteralBitsMax, literals_);
   build_huffman(distance_counts_, kDistanceBitsMax, distances_);

@@ -70,19 +70,6 @@ MILLRACE_INLINE uint32_t common_bytes(const uint8_t* a, const uint8_t* b, uint32
   return length;
 }
 
-// In lanes, since equal neighbours would wait for each other.
-void count_bytes(std::span<const uint8_t> bytes, std::array<uint32_t, 256>* counts) {
-  std::array<std::array<uint32_t, 256>, 4> lanes = {};
-  size_t i = 0;
-  for (; i + 4 <= bytes.size(); i += 4) {
-    for (size_t lane = 0; lane < 4; ++lane) ++lanes[lane][bytes[i + lane]];
-  }
-  for (; i < bytes.size(); ++i) ++lanes[0][bytes[i]];
-  for (size_t value = 0; value < 256; ++value) {
-    for (const auto& lane : lanes) (*counts)[value] += lane[value];
-  }
-}
-
 struct Found {
   int32_t gain = 0;  // in parts of a bit
   uint32_t length = 0, distance = 0;
@@ -224,15 +211,16 @@ uint32_t MatchFinder::find(std::span<const uint8_t> window, size_t size,
 }
 
 int32_t MatchFinder::weigh(std::span<const uint8_t> bytes) {
-  std::array<uint32_t, 256> counts = {};
-  count_bytes(bytes, &counts);
+  ByteCounts counts;
+  counts.add(bytes);
   std::array<uint16_t, 256> cost = {};
   uint64_t total = 0;
   for (size_t value = 0; value < 256; ++value) {
-    if (counts[value] == 0) continue;
-    const int32_t bits = bits_of(bytes.size(), counts[value]);
+    const uint32_t count = counts.of(value);
+    if (count == 0) continue;
+    const int32_t bits = bits_of(bytes.size(), count);
     cost[value] = static_cast<uint16_t>(std::clamp(bits, kBit, kLiteralCostMax));
-    total += uint64_t{counts[value]} * cost[value];
+    total += uint64_t{count} * cost[value];
   }
   costs_.resize(bytes.size() + 1);
   uint16_t sum = 0;

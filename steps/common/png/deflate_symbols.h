@@ -1,10 +1,11 @@
-// Deflate's symbols of lengths and distances (RFC 1951, 3.2.5).
+// Deflate's symbols of lengths and distances (RFC 1951, 3.2.5), and counts of literals.
 #pragma once
 
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace millrace {
 
@@ -41,6 +42,25 @@ inline DistanceSymbol distance_symbol(uint32_t distance) {
 inline constexpr unsigned distance_extra_bits(size_t symbol) {
   return symbol < 4 ? 0 : static_cast<unsigned>(symbol) / 2 - 1;
 }
+
+// How often each byte stands in what is added. In lanes, since equal neighbours would wait for each
+// other.
+class ByteCounts {
+ public:
+  void add(std::span<const uint8_t> bytes) {
+    size_t i = 0;
+    for (; i + 4 <= bytes.size(); i += 4) {
+      for (size_t lane = 0; lane < 4; ++lane) ++lanes_[lane][bytes[i + lane]];
+    }
+    for (; i < bytes.size(); ++i) ++lanes_[0][bytes[i]];
+  }
+  uint32_t of(size_t value) const {
+    return lanes_[0][value] + lanes_[1][value] + lanes_[2][value] + lanes_[3][value];
+  }
+
+ private:
+  std::array<std::array<uint32_t, 256>, 4> lanes_ = {};
+};
 
 inline int32_t match_extra_bits(uint32_t length, uint32_t distance) {
   // Without a branch: the lowest distances have as few as those after them.
