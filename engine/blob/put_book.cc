@@ -43,8 +43,8 @@ void PutBook::let_go(const Digest& digest, const Held& flight, const Status& sta
 void PutBook::remember(const Digest& digest) {
   const int64_t now = monotonic_us();
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (Put* put = find(digest)) {
-    put->put_us = now;
+  if (const uint32_t known = find(digest); known != kNone) {
+    puts_[known].put_us = now;
     return;
   }
   uint32_t at = static_cast<uint32_t>(puts_.size());
@@ -65,23 +65,21 @@ void PutBook::remember(const Digest& digest) {
 
 void PutBook::forget(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  Put* put = find(digest);
-  if (put == nullptr) return;
-  uint32_t at = head_of(digest);
-  while (&puts_[at] != put) at = puts_[at].next;
+  const uint32_t at = find(digest);
+  if (at == kNone) return;
   unlink(at);
-  put->known = false;
+  puts_[at].known = false;
 }
 
 bool PutBook::knows(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return find(digest) != nullptr;
+  return find(digest) != kNone;
 }
 
 int64_t PutBook::put_us(const Digest& digest) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const Put* put = find(digest);
-  return put != nullptr ? put->put_us : forgotten_until_us_;
+  const uint32_t at = find(digest);
+  return at != kNone ? puts_[at].put_us : forgotten_until_us_;
 }
 
 // ---- the index
@@ -90,12 +88,11 @@ uint32_t& PutBook::head_of(const Digest& digest) {
   return heads_[DigestHash()(digest) & (heads_.size() - 1)];
 }
 
-PutBook::Put* PutBook::find(const Digest& digest) {
-  if (heads_.empty()) return nullptr;
-  for (uint32_t at = head_of(digest); at != kNone; at = puts_[at].next) {
-    if (puts_[at].digest == digest) return &puts_[at];
-  }
-  return nullptr;
+uint32_t PutBook::find(const Digest& digest) {
+  if (heads_.empty()) return kNone;
+  uint32_t at = head_of(digest);
+  while (at != kNone && !(puts_[at].digest == digest)) at = puts_[at].next;
+  return at;
 }
 
 void PutBook::link(uint32_t at) {

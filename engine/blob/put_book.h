@@ -57,7 +57,7 @@ class PutBook {
   static_assert(kDurableBlobsKept < kNone);
 
   uint32_t& head_of(const Digest& digest);
-  Put* find(const Digest& digest);
+  uint32_t find(const Digest& digest);  // kNone: it is not known
   void link(uint32_t at);
   void unlink(uint32_t at);
   void grow_heads();
