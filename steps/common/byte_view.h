@@ -42,4 +42,8 @@ struct ByteView {
   }
 };
 
+inline ByteView view_of(std::string_view bytes) {
+  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+}
+
 }  // namespace millrace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "steps/common/hevc_units.h"
@@ -433,6 +434,13 @@ Problem read_heif(ByteView file, const ProbeLimits& limits, ImageHeader* header,
   return PictureFinder(file, limits, header, picture).run();
 }
 
+Problem read_heif(ByteView file, HeifPicture* picture) {
+  ProbeLimits limits;
+  ImageHeader header;
+  limits.pixels_max = std::numeric_limits<uint64_t>::max();
+  return read_heif(file, limits, &header, picture);
+}
+
 ByteView heif_bytes(ByteView file, const std::vector<Span>& spans, std::string* store) {
   if (spans.size() == 1) return file.sub(spans[0]);
   store->clear();
@@ -440,7 +448,7 @@ ByteView heif_bytes(ByteView file, const std::vector<Span>& spans, std::string* 
     const ByteView part = file.sub(span);
     store->append(reinterpret_cast<const char*>(part.data), part.size);
   }
-  return {reinterpret_cast<const uint8_t*>(store->data()), store->size()};
+  return view_of(*store);
 }
 
 bool has_heif_brand(ByteView file) {

@@ -61,6 +61,8 @@ struct HeifPicture {
 // decoded as far as it goes; all limits hold then, too.
 Problem read_heif(ByteView file, const ProbeLimits& limits, ImageHeader* header,
                   HeifPicture* picture);
+// Of a file that has passed probe_image(), whose limits it kept.
+Problem read_heif(ByteView file, HeifPicture* picture);
 
 // The bytes of the spans: a view where they are one, else gathered in `store`.
 ByteView heif_bytes(ByteView file, const std::vector<Span>& spans, std::string* store);

@@ -79,7 +79,7 @@ std::string decode_av1(ByteView config, ByteView data, uint32_t pixels_max, cons
     whole.assign(reinterpret_cast<const char*>(config.data) + kConfigHeader,
                  config.size - kConfigHeader);
     whole.append(reinterpret_cast<const char*>(data.data), data.size);
-    data = {reinterpret_cast<const uint8_t*>(whole.data()), whole.size()};
+    data = view_of(whole);
   }
   const Dav1dPicture* picture = decoder.decode(data);
   if (picture == nullptr) return said(decoder.failure());

@@ -1,21 +1,14 @@
 #include "steps/common/heif/heif_read.h"
 
-#include <limits>
-
 #include "steps/common/heif/primaries.h"
 
 namespace millrace {
 namespace {
 
-// Limits were checked with those of the call; damage that was accepted then is accepted now.
+// Damage that was accepted when the file was probed is accepted now.
 std::string find_picture(ByteView file, HeifPicture* picture) {
-  ProbeLimits limits;
-  ImageHeader header;
-  limits.pixels_max = std::numeric_limits<uint64_t>::max();
-  const Problem problem = read_heif(file, limits, &header, picture);
-  const bool usable =
-      !problem || problem.fault == Fault::kTruncated || problem.fault == Fault::kCorrupt;
-  return usable && header.width > 0 ? "" : problem.message;
+  const Problem problem = read_heif(file, picture);
+  return picture->crop.width > 0 ? "" : problem.message;
 }
 
 std::string profile_in(ByteView file, const HeifPicture& picture, const HeifColour& meaning) {

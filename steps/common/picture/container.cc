@@ -16,10 +16,6 @@ constexpr std::string_view kXmpMark("http://ns.adobe.com/xap/1.0/\0", 29);
 constexpr std::string_view kPngXmp("XML:com.adobe.xmp\0\0\0\0\0", 22);
 constexpr size_t kSegmentMax = 65533, kIccPart = 65519;
 
-ByteView view(std::string_view bytes) {
-  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
-}
-
 void append_be32(std::string* out, uint64_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
 }
@@ -73,7 +69,7 @@ uint64_t jpeg_end(ByteView bytes, uint64_t at) {
 // Ours stand behind JFIF's segment, or first. All other APPn but Adobe's and profiles go, and
 // comments.
 std::string replace_jpeg(std::string_view file, const Extras& extras) {
-  const ByteView bytes = view(file);
+  const ByteView bytes = view_of(file);
   std::string before, kept;
   bool has_profile = false;
   uint64_t at = 2;
@@ -138,7 +134,7 @@ std::string stored_zlib(std::string_view data) {
 // Ours stand behind IHDR.
 std::string replace_png(std::string_view file, const Extras& extras) {
   constexpr size_t kHeaderEnd = 8 + 12 + 13;
-  const ByteView bytes = view(file);
+  const ByteView bytes = view_of(file);
   std::string kept;
   bool has_profile = false;
   for (uint64_t at = kHeaderEnd; bytes.has(at, 12);) {
@@ -169,7 +165,7 @@ bool webp_has_alpha(ByteView bytes, const WebpChunk& chunk) {
 std::string replace_webp(std::string_view file, const Extras& extras, uint32_t width,
                          uint32_t height) {
   constexpr uint8_t kIcc = 0x20, kAlpha = 0x10, kExif = 0x08, kXmp = 0x04, kAnimation = 0x02;
-  const ByteView bytes = view(file).sub({0, 8 + uint64_t{view(file).le32(4)}});
+  const ByteView bytes = view_of(file).sub({0, 8 + uint64_t{view_of(file).le32(4)}});
   std::string pictures, icc = extras.icc;
   uint8_t flags = 0;
   WebpChunk chunk;
@@ -203,7 +199,7 @@ std::string replace_webp(std::string_view file, const Extras& extras, uint32_t w
 // ---- GIF
 
 std::string replace_gif(std::string_view file) {
-  const ByteView bytes = view(file);
+  const ByteView bytes = view_of(file);
   const auto table = [&](uint64_t flags_at) {
     return bytes.u8(flags_at) & 0x80 ? uint64_t{3} * (2u << (bytes.u8(flags_at) & 7)) : 0;
   };
@@ -317,7 +313,7 @@ std::string replace_metadata(ImageFormat format, std::string_view file, const Ex
       ImageHeader header;
       ProbeLimits limits;
       limits.pixels_max = UINT64_MAX;
-      if (probe_image(view(file), limits, &header)) return std::string(file);
+      if (probe_image(view_of(file), limits, &header)) return std::string(file);
       return replace_webp(file, extras, header.width, header.height);
     }
     case ImageFormat::kGif:

@@ -1,28 +1,16 @@
 #include "steps/common/picture/heif_notes.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "steps/common/heif_file.h"
 
 namespace millrace {
 namespace {
 
-ByteView view(std::string_view bytes) {
-  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
-}
-
-bool read_picture(ByteView file, HeifPicture* picture) {
-  ProbeLimits limits;
-  ImageHeader header;
-  limits.pixels_max = std::numeric_limits<uint64_t>::max();
-  return !read_heif(file, limits, &header, picture);
-}
-
 // Writes over the span: `text` or, where that is too long, `otherwise`; then `padding`.
 void overwrite(std::string* file, Span span, std::string_view text, std::string_view otherwise,
                char padding) {
-  if (!view(*file).has(span.at, span.size)) return;
+  if (!view_of(*file).has(span.at, span.size)) return;
   std::string bytes(text.size() <= span.size ? text : otherwise);
   if (bytes.size() > span.size) bytes.clear();
   bytes.resize(span.size, padding);
@@ -33,7 +21,7 @@ void overwrite(std::string* file, Span span, std::string_view text, std::string_
 
 std::string find_heif_xmp(ByteView file) {
   HeifPicture picture;
-  if (!read_picture(file, &picture) || picture.xmp.empty()) return "";
+  if (read_heif(file, &picture) || picture.xmp.empty()) return "";
   const ByteView packet = file.sub(picture.xmp[0]);
   return {reinterpret_cast<const char*>(packet.data), packet.size};
 }
@@ -43,7 +31,7 @@ std::string replace_heif(std::string_view file, const Extras& extras) {
   constexpr std::string_view kNoXmp = "<x:xmpmeta xmlns:x=\"adobe:ns:meta/\"/>";
   HeifPicture picture;
   std::string out(file);
-  if (!read_picture(view(file), &picture)) return out;
+  if (read_heif(view_of(file), &picture)) return out;
   for (size_t i = 0; i < picture.exif.size(); ++i) {
     const bool put = i == 0 && !extras.exif.empty();
     overwrite(&out, picture.exif[i], put ? std::string_view(extras.exif) : kNoExif, kNoExif, 0);

@@ -41,7 +41,7 @@ ProfileFacts read_profile(const PictureJob& job) {
   ByteView profile;
   if (is_heif(job.header.format)) {
     own = read_heif_profile(job.file);  // libvips' way would decode it
-    profile = {reinterpret_cast<const uint8_t*>(own.data()), own.size()};
+    profile = view_of(own);
   } else {
     picture = load_vips(job.header.format, job.file);
     vips_error_clear();
