@@ -18,7 +18,10 @@ namespace {
 class ClusterProgram : public testing::Test {
  protected:
   void SetUp() override {
-    if (!MongoServer::installed()) GTEST_SKIP() << MongoServer::program() << " is not installed";
+    if (!MongoServer::installed()) {
+      ASSERT_EQ(std::getenv("CI"), nullptr) << "the test server is missing";
+      GTEST_SKIP() << MongoServer::program() << " is missing; ./run test installs it";
+    }
     directory_ = make_directory("cluster-test");
     ::setenv("TMPDIR", directory_.c_str(), 1);
   }

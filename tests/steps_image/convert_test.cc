@@ -46,7 +46,7 @@ TEST(Convert, LosslessFormatsKeepEveryPixel) {
 
 TEST(Convert, EveryFileOfPngSuiteBecomesEveryFormat) {
   const auto files = corpus_files("pngsuite", ".png");
-  if (files.empty()) GTEST_SKIP();
+  if (files.empty()) GTEST_SKIP() << "no corpus";
   size_t number = 0;
   for (const std::string& name : files) {
     if (name.starts_with("pngsuite/x")) continue;
@@ -395,7 +395,7 @@ TEST(Rotate, AJpegThatDoesNotFitItsBlocksIsDecoded) {
 
 TEST(Rotate, TheCorpusOfOrientationsComesOutUpright) {
   const auto files = corpus_files("exif-orientation", ".jpg");
-  if (files.empty()) GTEST_SKIP();
+  if (files.empty()) GTEST_SKIP() << "no corpus";
   for (const std::string& name : files) {
     const StepAnswer answer = run_picture_step("rotate", corpus(name), {});
     ASSERT_TRUE(answer.ok()) << name << answer.message << answer.misuse;

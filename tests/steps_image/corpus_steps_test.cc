@@ -142,7 +142,7 @@ void expect_clean(const StepUse& run, const std::string& name, Tally* tally) {
 }
 
 TEST(CorpusThroughSteps, ASampleGivesPicturesOrReasons) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   const std::vector<std::string> files = all_files();
   Tally tally;
   size_t turn = 0;
@@ -159,7 +159,7 @@ TEST(CorpusThroughSteps, ASampleGivesPicturesOrReasons) {
 }
 
 TEST(CorpusThroughStepsLong, EverythingGivesPicturesOrReasons) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   Tally tally;
   for (const StepUse& run : runs()) {
     for (const std::string& name : all_files()) expect_clean(run, name, &tally);

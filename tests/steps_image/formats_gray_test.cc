@@ -45,7 +45,7 @@ void expect_gray(const Picture& before, const Picture& after, GrayMethod method,
 
 TEST(GrayPng, EveryFileOfPngSuiteFollowsTheFormula) {
   const auto files = corpus_files("pngsuite", ".png");
-  if (files.empty()) GTEST_SKIP();
+  if (files.empty()) GTEST_SKIP() << "no corpus";
   for (const std::string& name : files) {
     const std::string image = corpus(name);
     if (name.starts_with("pngsuite/x")) continue;
@@ -322,7 +322,7 @@ TEST(GrayTiff, ProfilesFollowTheSameRule) {
 }
 
 TEST(GrayCorpus, EveryXImageFileBecomesGrayOfTheSameSize) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   for (const char* ending : {".webp", ".tiff", ".png", ".jpeg"}) {
     for (const std::string& name : corpus_files("x-image", ending)) {
       const std::string image = corpus(name);

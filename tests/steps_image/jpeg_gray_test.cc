@@ -64,7 +64,7 @@ TEST(GrayJpeg, ProgressiveStaysProgressiveAndGrayStaysGray) {
 }
 
 TEST(GrayJpeg, CorpusIsBitExact) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   for (const char* name : {"photo/bench-1080p.jpg", "photo/hubble_deep_field.jpg",
                            "libjpeg-turbo/testorig.jpg", "libjpeg-turbo/testimgint.jpg",
                            "libjpeg-turbo/testimgari.jpg", "x-image/go-turns-two-280x360.jpeg"}) {
@@ -76,7 +76,7 @@ TEST(GrayJpeg, CorpusIsBitExact) {
 // A photograph in Adobe RGB, whose curve is not sRGB's: converted, with the original's
 // quantisation.
 TEST(GrayJpeg, CorpusPhotographInAdobeRgbIsConverted) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   const std::string image = corpus("photo/rocket.jpg");
   const StepAnswer answer = grayscale(image);
   ASSERT_TRUE(answer.ok()) << answer.message;
@@ -87,7 +87,7 @@ TEST(GrayJpeg, CorpusPhotographInAdobeRgbIsConverted) {
 }
 
 TEST(GrayJpeg, TwelveBitsAreRefusedClearly) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   const StepAnswer answer = grayscale(corpus("libjpeg-turbo/testorig12.jpg"));
   EXPECT_EQ(answer.reason, "unsupported");
   EXPECT_NE(answer.message.find("12"), std::string::npos) << answer.message;
@@ -285,7 +285,7 @@ TEST(GrayJpeg, SafeKeepsOrientationAndCopyrightAndNothingElse) {
 }
 
 TEST(GrayJpeg, OrientationOfEveryExampleSurvives) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   for (const std::string& name : corpus_files("exif-orientation", ".jpg")) {
     const std::string image = corpus(name);
     const std::string before = upload(image).results.at("orientation");

@@ -83,7 +83,7 @@ TEST(PictureSteps, TheHostsStopIsHeard) {
 }
 
 TEST(PictureSteps, TheCorpusIsTaken) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   const char* formats[] = {"jpeg", "png", "webp", "tiff", "gif"};
   size_t number = 0;
   for (const char* folder : {"x-image", "photo", "libjpeg-turbo"}) {

@@ -118,14 +118,14 @@ void compare_small(const Reference& one, bool print) {
 }
 
 TEST(Sharp, ResizesASampleLikeUs) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   const std::vector<Reference> all = references();
   ASSERT_GT(all.size(), 100u);
   for (size_t i = 0; i < all.size(); i += 5) compare_small(all[i], false);
 }
 
 TEST(SharpLong, ResizesTheCorpusLikeUs) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   for (const Reference& one : references()) compare_small(one, true);
 }
 
@@ -142,7 +142,7 @@ void compare_whole(const Reference& one) {
 }
 
 TEST(Sharp, DecodesASampleToTheSamePixels) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   const std::vector<Reference> all = references();
   for (size_t i = 2; i < all.size(); i += 7) {
     if (all[i].name.find("exif-orientation") != 0) compare_whole(all[i]);  // large: below
@@ -150,7 +150,7 @@ TEST(Sharp, DecodesASampleToTheSamePixels) {
 }
 
 TEST(SharpLong, DecodesTheCorpusToTheSamePixels) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   for (const Reference& one : references()) compare_whole(one);
 }
 

@@ -181,7 +181,7 @@ TEST(Upload, RefusesZeroSizesAndBrokenStructure) {
 }
 
 TEST(Upload, ReadsTheOrientationOfEveryExampleInTheCorpus) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   for (const char* name : {"Landscape", "Portrait"}) {
     for (int i = 0; i <= 8; ++i) {
       const StepAnswer answer = upload(corpus(fmt::format("exif-orientation/{}_{}.jpg", name, i)));
@@ -192,7 +192,7 @@ TEST(Upload, ReadsTheOrientationOfEveryExampleInTheCorpus) {
 }
 
 TEST(Upload, TakesEveryGoodFileOfTheCorpus) {
-  if (!has_corpus()) GTEST_SKIP();
+  if (!has_corpus()) GTEST_SKIP() << "no corpus";
   for (const char* folder : {"photo", "pngsuite", "x-image", "libjpeg-turbo"}) {
     for (const char* ending : {".jpg", ".jpeg", ".png", ".webp", ".tiff"}) {
       for (const std::string& name : corpus_files(folder, ending)) {
