@@ -125,8 +125,8 @@ function(millrace_tests name)
   millrace_test_program(${name} ${ARGN})
   math(EXPR seconds "300 * ${millrace_slowness}")
   set(prefix TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 300)
-  gtest_discover_tests(${name} ${prefix} TEST_FILTER "-*Long.*" PROPERTIES TIMEOUT ${seconds})
-  gtest_discover_tests(${name} ${prefix} TEST_FILTER "*Long.*" TEST_LIST ${name}_LONG
+  gtest_discover_tests(${name} ${prefix} TEST_FILTER "-*Long.*" NO_PRETTY_VALUES PROPERTIES TIMEOUT ${seconds})
+  gtest_discover_tests(${name} ${prefix} TEST_FILTER "*Long.*" NO_PRETTY_VALUES TEST_LIST ${name}_LONG
                        PROPERTIES TIMEOUT 3600 LABELS long)
 endfunction()
 
