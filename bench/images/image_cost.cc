@@ -14,7 +14,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
-#include <sstream>
+#include <utility>
 #include <vector>
 
 #include "tests/steps_image/step_host.h"
@@ -117,20 +117,20 @@ struct Bare {
 };
 
 std::string read_file(const char* path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream stream;
-  stream << file.rdbuf();
-  return stream.str();
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  std::string bytes(file ? static_cast<size_t>(file.tellg()) : 0, '\0');
+  file.seekg(0).read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return bytes;
 }
 
-int run_step(const std::string& name, const std::string& image, int rounds, char** arguments) {
+int run_step(const std::string& name, std::string image, int rounds, char** arguments) {
   std::map<std::string, std::string> params;
   for (; *arguments != nullptr; ++arguments) {
     const std::string argument = *arguments;
     const size_t equals = argument.find('=');
     params[argument.substr(0, equals)] = argument.substr(equals + 1);
   }
-  const testing::StepRequest request = {name, name, image, params};
+  const testing::StepRequest request = {name, name, std::move(image), params};
   return measure(rounds, [&]() -> size_t {
     const testing::StepAnswer answer = testing::run_step_here(request);
     if (answer.ok() && !answer.outputs.empty()) return answer.outputs[0].size();
@@ -145,9 +145,10 @@ int run_step(const std::string& name, const std::string& image, int rounds, char
 int main(int argc, char** argv) {
   using namespace millrace;
   if (argc < 5) return fmt::print(stderr, "usage: image-cost step|bare NAME FILE ROUNDS …\n"), 2;
-  const std::string kind = argv[1], name = argv[2], image = read_file(argv[3]);
+  const std::string kind = argv[1], name = argv[2];
+  std::string image = read_file(argv[3]);
   const int rounds = std::atoi(argv[4]);
-  if (kind == "step") return run_step(name, image, rounds, argv + 5);
+  if (kind == "step") return run_step(name, std::move(image), rounds, argv + 5);
   if (argc < 7)
     return fmt::print(stderr, "usage: image-cost bare NAME FILE ROUNDS WIDTH QUALITY\n"), 2;
   if (vips_init("image-cost") != 0) return 1;

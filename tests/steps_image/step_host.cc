@@ -213,17 +213,20 @@ StepAnswer run_step_here(const StepRequest& request) {
   std::vector<std::string> texts;
   const std::vector<mr_value> params = values_of(*context.step, request, &texts);
   mr_blob inputs[2] = {};
-  // Copies of exactly their size, so that a sanitizer sees the first byte read beyond them.
+#if defined(__SANITIZE_ADDRESS__)
+  // Copies of exactly their size, so that the first byte read beyond them is seen.
   const auto copy_of = [](const std::string& text) {
-    const auto* from = reinterpret_cast<const uint8_t*>(text.data());
-    return std::vector<uint8_t>(from, from + text.size());
+    return std::vector<char>(text.begin(), text.end());
   };
-  const std::vector<uint8_t> first = copy_of(request.image), second = copy_of(request.second);
-  const std::vector<uint8_t>* bytes[2] = {&first, &second};
+  const std::vector<char> first = copy_of(request.image), second = copy_of(request.second);
+  const std::vector<char>* bytes[2] = {&first, &second};
+#else
+  const std::string* bytes[2] = {&request.image, &request.second};
+#endif
   for (int i = 0; i < 2; ++i) {
     inputs[i].size_of = sizeof *inputs;
     inputs[i].present = i == 0 || !bytes[i]->empty();
-    inputs[i].data = bytes[i]->data();
+    inputs[i].data = reinterpret_cast<const uint8_t*>(bytes[i]->data());
     inputs[i].size = bytes[i]->size();
   }
   mr_call call = {};

@@ -131,6 +131,14 @@ std::string stored_zlib(std::string_view data) {
   return out;
 }
 
+void append_png_extras(std::string* out, const Extras& extras, bool has_profile) {
+  if (!extras.icc.empty() && !has_profile) {
+    append_png_chunk(out, "iCCP", std::string("profile\0\0", 9) + stored_zlib(extras.icc));
+  }
+  if (!extras.exif.empty()) append_png_chunk(out, "eXIf", extras.exif);
+  if (!extras.xmp.empty()) append_png_chunk(out, "iTXt", std::string(kPngXmp) + extras.xmp);
+}
+
 // Ours stand behind IHDR.
 std::string replace_png(std::string_view file, const Extras& extras) {
   constexpr size_t kHeaderEnd = 8 + 12 + 13;
@@ -148,11 +156,7 @@ std::string replace_png(std::string_view file, const Extras& extras) {
     if (name == "IEND") break;
   }
   std::string out(file.substr(0, kHeaderEnd));
-  if (!extras.icc.empty() && !has_profile) {
-    append_png_chunk(&out, "iCCP", std::string("profile\0\0", 9) + stored_zlib(extras.icc));
-  }
-  if (!extras.exif.empty()) append_png_chunk(&out, "eXIf", extras.exif);
-  if (!extras.xmp.empty()) append_png_chunk(&out, "iTXt", std::string(kPngXmp) + extras.xmp);
+  append_png_extras(&out, extras, has_profile);
   return out + kept;
 }
 
@@ -324,6 +328,12 @@ std::string replace_metadata(ImageFormat format, std::string_view file, const Ex
     default:
       return std::string(file);
   }
+}
+
+std::string png_chunks(const Extras& extras) {
+  std::string chunks;
+  append_png_extras(&chunks, extras, false);
+  return chunks;
 }
 
 std::string edit_exif(ByteView block, int orientation, bool location) {

@@ -26,6 +26,9 @@ struct Extras {
 // has passed probe_image(); others: unchanged.
 std::string replace_metadata(ImageFormat format, std::string_view file, const Extras& extras);
 
+// The chunks of a PNG without metadata that make it one with `extras`; they stand behind IHDR.
+std::string png_chunks(const Extras& extras);
+
 // What of the file's metadata a result may carry under this policy. Its orientation is 1 unless
 // `orientation` says otherwise; with `location` false nothing says where it was taken.
 Extras select_extras(const PictureJob& job, Metadata policy, int orientation = 1,

@@ -124,7 +124,8 @@ Problem encode_jpeg(PictureJob* job, const OutputOptions& options, const VipsPic
 }
 
 // Not interlaced, whose rows can be written as they come.
-Problem encode_png(PictureJob* job, int effort, const VipsPicture& picture, std::string* file) {
+Problem write_png(PictureJob* job, int effort, const Extras& extras, const VipsPicture& picture,
+                  std::string* file) {
   PngHeader header;
   header.width = static_cast<uint32_t>(width_of(picture));
   header.height = static_cast<uint32_t>(height_of(picture));
@@ -132,6 +133,7 @@ Problem encode_png(PictureJob* job, int effort, const VipsPicture& picture, std:
   header.wide = is_wide(picture);
   header.pixels_per_metre =
       static_cast<uint32_t>(std::lround(vips_image_get_xres(picture.get()) * 1000));
+  header.chunks = png_chunks(extras);
   PngWriter writer(header, png_compression(effort), file);
   const auto add = [&](int, const uint8_t* const* rows, int count) {
     for (int row = 0; row < count; ++row) writer.add(rows[row]);
@@ -173,30 +175,37 @@ Problem prepare(const PictureJob& job, ImageFormat format, const PictureFacts& f
   return {};
 }
 
-// As PNG, GIF, WebP or TIFF.
-Problem encode_otherwise(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
-                         VipsPicture* picture, std::string* file) {
-  const ImageFormat format = output_format(*job, options);
-  if (Problem problem = prepare(*job, format, facts, picture)) return problem;
+// By a saver of libvips.
+Problem save_picture(PictureJob* job, ImageFormat format, const OutputOptions& options,
+                     const VipsPicture& picture, std::string* file) {
   const bool same = format == job->header.format;
   const bool lossless =
       options.lossless < 0 ? same && job->header.webp_lossless : options.lossless == 1;
+  Saved saved;
+  watch(job, picture.get());
+  const int failed = save(format, options, lossless, is_wide(picture), picture.get(), &saved);
+  const std::unique_ptr<void, void (*)(void*)> owner(saved.data, g_free);
+  if (failed) return picture_problem(*job, "decoded or encoded");
+  file->assign(static_cast<const char*>(saved.data), saved.size);
+  return {};
+}
+
+// With its metadata.
+Problem encode_png(PictureJob* job, const OutputOptions& options, const Extras& extras,
+                   VipsPicture* picture, std::string* file) {
   bool done = false;
-  if (format == ImageFormat::kPng && options.exact_palette && !is_wide(*picture)) {
+  if (options.exact_palette && !is_wide(*picture)) {
     if (Problem problem = encode_exact_png(job, options.progressive, picture, file, &done)) {
       return problem;
     }
   }
-  if (!done && format == ImageFormat::kPng && !options.progressive) {
-    if (Problem problem = encode_png(job, options.effort, *picture, file)) return problem;
-  } else if (!done) {
-    Saved saved;
-    watch(job, picture->get());
-    const int failed = save(format, options, lossless, is_wide(*picture), picture->get(), &saved);
-    const std::unique_ptr<void, void (*)(void*)> owner(saved.data, g_free);
-    if (failed) return picture_problem(*job, "decoded or encoded");
-    file->assign(static_cast<const char*>(saved.data), saved.size);
+  if (!done && !options.progressive) return write_png(job, options.effort, extras, *picture, file);
+  if (!done) {
+    if (Problem problem = save_picture(job, ImageFormat::kPng, options, *picture, file)) {
+      return problem;
+    }
   }
+  if (!job->cancelled) *file = replace_metadata(ImageFormat::kPng, *file, extras);
   return {};
 }
 
@@ -249,16 +258,18 @@ Problem encode_picture(PictureJob* job, const OutputOptions& options,
   if (Problem problem = fit_format(job, format, options, &picture)) return problem;
   drop_unfit_profile(*job, picture, &facts);
   if (format == ImageFormat::kAvif) return encode_avif(job, options, facts, picture, file);
-  if (Problem problem = format == ImageFormat::kJpeg
-                            ? encode_jpeg(job, options, picture, file)
-                            : encode_otherwise(job, options, facts, &picture, file)) {
-    return problem;
-  }
-  if (job->cancelled || format == ImageFormat::kTiff) return {};
-  if (format == ImageFormat::kGif) return {};  // libvips' saver writes no metadata into it
   Extras extras = select_extras(*job, options.metadata);
   extras.icc = facts.profile;
-  *file = replace_metadata(format, *file, extras);
+  if (format == ImageFormat::kJpeg) {
+    if (Problem problem = encode_jpeg(job, options, picture, file)) return problem;
+  } else {
+    if (Problem problem = prepare(*job, format, facts, &picture)) return problem;
+    if (format == ImageFormat::kPng) return encode_png(job, options, extras, &picture, file);
+    if (Problem problem = save_picture(job, format, options, picture, file)) return problem;
+    // Into a TIFF they are put elsewhere, and libvips' saver of GIFs writes none.
+    if (format == ImageFormat::kTiff || format == ImageFormat::kGif) return {};
+  }
+  if (!job->cancelled) *file = replace_metadata(format, *file, extras);
   return {};
 }
 

@@ -52,6 +52,7 @@ PngWriter::PngWriter(const PngHeader& header, int effort, std::string* file)
   basics[8] = header.wide ? 16 : 8;
   basics[9] = kColourTypes[header.bands - 1];
   append_chunk("IHDR", basics, sizeof basics);
+  *file_ += header.chunks;
   if (header.pixels_per_metre > 0) {
     put32(header.pixels_per_metre, resolution);
     put32(header.pixels_per_metre, resolution + 4);

@@ -17,6 +17,7 @@ namespace millrace {
 
 struct PngHeader : PngShape {
   uint32_t pixels_per_metre = 0;  // 0: not said
+  std::string chunks;             // whole ones, to stand before all others
 };
 
 class PngWriter {
