@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "steps/common/gif_cover.h"
 #include "steps/common/image_header.h"
 
 namespace millrace {
@@ -19,13 +20,16 @@ bool skip_sub_blocks(ByteView file, uint64_t* at) {
   }
 }
 
-Problem read_frame(ByteView file, const ProbeLimits& limits, uint64_t* at, ImageHeader* header) {
+Problem read_frame(ByteView file, const ProbeLimits& limits, uint64_t* at, ImageHeader* header,
+                   bool* fills) {
   if (!file.has(*at, 9)) return truncated("GIF", "it ends inside a frame", file);
   const uint64_t right = uint64_t{file.le16(*at)} + file.le16(*at + 4);
   const uint64_t bottom = uint64_t{file.le16(*at + 2)} + file.le16(*at + 6);
   if (file.le16(*at + 4) == 0 || file.le16(*at + 6) == 0) {
     return corrupt("GIF", fmt::format("frame {} has no pixels", header->pages + 1));
   }
+  *fills = file.le16(*at) == 0 && file.le16(*at + 2) == 0 && right >= header->width &&
+           bottom >= header->height;
   const uint8_t flags = file.u8(*at + 8);
   *at += 9;
   if (flags & 0x80) *at += uint64_t{3} << ((flags & 7) + 1);
@@ -43,10 +47,9 @@ Problem read_frame(ByteView file, const ProbeLimits& limits, uint64_t* at, Image
   return {};
 }
 
-Problem read_extension(ByteView file, uint64_t* at, ImageHeader* header) {
+Problem read_extension(ByteView file, uint64_t* at, GifControl* control) {
   if (!file.has(*at, 1)) return truncated("GIF", "it ends inside an extension", file);
-  const bool graphic_control = file.u8(*at) == 0xF9;
-  if (graphic_control && file.u8(*at + 1) == 4 && (file.u8(*at + 2) & 1)) header->alpha = true;
+  if (file.u8(*at) == 0xF9) *control = read_gif_control(file, *at);
   *at += 1;
   if (!skip_sub_blocks(file, at)) return truncated("GIF", "it ends inside an extension", file);
   return {};
@@ -66,6 +69,8 @@ Problem parse_gif(ByteView file, const ProbeLimits& limits, ImageHeader* header)
   header->bits = (flags & 7) + 1;
   uint64_t at = 13;
   if (flags & 0x80) at += uint64_t{3} << ((flags & 7) + 1);
+  GifControl control;
+  GifCover cover;
   for (;;) {
     if (!file.has(at, 1)) return truncated("GIF", "its trailer is missing", file);
     const uint8_t block = file.u8(at);
@@ -73,9 +78,13 @@ Problem parse_gif(ByteView file, const ProbeLimits& limits, ImageHeader* header)
     Problem problem;
     if (block == 0x3B) break;
     if (block == 0x2C) {
-      problem = read_frame(file, limits, &at, header);
+      bool fills = false;
+      problem = read_frame(file, limits, &at, header, &fills);
+      cover.add(fills, control);
+      header->alpha = cover.open();
+      control = {};
     } else if (block == 0x21) {
-      problem = read_extension(file, &at, header);
+      problem = read_extension(file, &at, &control);
     } else if (block != 0) {  // some writers leave an extra zero between blocks
       problem = corrupt("GIF", fmt::format("unknown block {:02X} at byte {}", block, at - 1));
     }

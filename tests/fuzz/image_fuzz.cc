@@ -1,7 +1,8 @@
 // Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
 // every segment of it lies within the file, and so does all that a decoder of AVIF or HEIC is
 // given; a PNG that passed is read to its end or left to libpng; the rows of a JPEG, AVIF or HEIC
-// are there or its decoder says why not, and a JPEG's can be written again.
+// are there or its decoder says why not, and a JPEG's can be written again; the frames of a GIF are
+// those that were counted.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "engine/base/check.h"
 #include "server/sniff.h"
+#include "steps/common/gif_frames.h"
 #include "steps/common/heif/heif_read.h"
 #include "steps/common/heif_file.h"
 #include "steps/common/image_header.h"
@@ -67,6 +69,20 @@ void read_and_write_jpeg(millrace::ByteView file, bool strict) {
   CHECK(!fits || writer.finish());
 }
 
+void read_gif_frames(millrace::ByteView file, bool strict, const millrace::ImageHeader& header) {
+  using namespace millrace;
+  GifFrames frames(file, strict);
+  CHECK(frames.count() == header.pages && frames.alpha() == header.alpha);
+  CHECK(frames.width() == header.width && frames.height() == header.height);
+  for (size_t i = 0; i < frames.count(); ++i) {
+    if (!frames.show(i).empty()) return CHECK(strict);
+    for (uint32_t x = 0; x < header.width; ++x) {
+      const uint8_t* pixel = frames.row(header.height - 1) + size_t{4} * x;
+      CHECK(!strict || pixel[3] == 255 || (pixel[3] == 0 && header.alpha));
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -99,6 +115,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (header.format == ImageFormat::kJpeg && header.bits == 8) {
       read_and_write_jpeg(file, true);
       read_and_write_jpeg(file, false);
+    }
+    if (header.format == ImageFormat::kGif) {
+      read_gif_frames(file, true, header);
+      read_gif_frames(file, false, header);
     }
     if (const std::unique_ptr<PngReader> reader = PngReader::open(file)) {
       CHECK(header.format == ImageFormat::kPng);

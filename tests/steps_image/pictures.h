@@ -2,6 +2,7 @@
 // libtiff), never with libvips, so that what the steps do is judged by somebody else.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -127,6 +128,26 @@ struct GifStyle {
   std::string comment;
 };
 std::string encode_gif(const GifStyle& style);
+// A GIF with all that frames can be.
+using GifColours = std::vector<std::array<uint8_t, 3>>;
+struct GifFrame {
+  uint32_t left = 0, top = 0, width = 0, height = 0;
+  std::vector<uint8_t> indices;  // row after row
+  GifColours table;              // empty: the film's
+  int transparent = -1;          // this index
+  uint32_t disposal = 0;
+  uint32_t delay = 7;  // hundredths of a second
+  bool interlaced = false;
+};
+struct GifFilm {
+  uint32_t width = 0, height = 0, loop = 5;
+  GifColours table;
+  uint8_t background = 0;
+  std::string extensions;  // in front of the frames
+  std::vector<GifFrame> frames;
+};
+std::string encode_gif(const GifFilm& film);
+std::string gif_extension(char label, const std::vector<std::string>& blocks);
 struct GifAnimation {
   uint32_t width = 0, height = 0;
   int loop = -1;                    // as stored; -1: no such block

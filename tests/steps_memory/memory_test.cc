@@ -59,14 +59,26 @@ std::string make_frames_webp(uint32_t width, uint32_t height) {
   return testing::encode_webp_animation(frames, 100, 0);
 }
 
+// With holes, and each frame taken back before the next: the reader keeps what was below it.
 std::string make_frames_gif(uint32_t width, uint32_t height) {
-  testing::GifStyle style;
-  style.width = width;
-  style.height = height;
-  for (uint32_t i = 0; i < kFrames; i++) {
-    style.frame_colours.push_back({static_cast<uint8_t>(i * 20), 100, 200});
+  testing::GifFilm film;
+  film.width = width;
+  film.height = height;
+  for (int i = 0; i < 256; i++) {
+    film.table.push_back({static_cast<uint8_t>(i), static_cast<uint8_t>(255 - i), 100});
   }
-  return testing::encode_gif(style);
+  for (uint32_t i = 0; i < kFrames; i++) {
+    testing::GifFrame frame;
+    frame.width = width;
+    frame.height = height;
+    frame.transparent = static_cast<int>(i);
+    frame.disposal = 3;
+    for (const uint16_t index : noisy(width, height, 1, 8, static_cast<int>(i) * 100).samples) {
+      frame.indices.push_back(static_cast<uint8_t>(index));
+    }
+    film.frames.push_back(std::move(frame));
+  }
+  return testing::encode_gif(film);
 }
 
 std::string make_file(const std::string& kind, uint32_t width, uint32_t height) {

@@ -8,6 +8,7 @@
 
 #include "steps/common/heif/heif_read.h"
 #include "steps/common/png/png_read.h"
+#include "steps/common/vips/gif_source.h"
 #include "steps/common/vips/vips_start.h"
 
 namespace millrace {
@@ -166,6 +167,7 @@ VipsPicture VipsPicture::share() const {
 
 VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) {
   if (is_heif(format)) return load_heif(bytes, load.strict);
+  if (format == ImageFormat::kGif) return load_gif(bytes, load);
   VipsImage* image = nullptr;
   auto* data = const_cast<uint8_t*>(bytes.data);
   const size_t size = bytes.size;
@@ -184,10 +186,6 @@ VipsPicture load_vips(ImageFormat format, ByteView bytes, const VipsLoad& load) 
     case ImageFormat::kWebp:
       failed = vips_webpload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
                                     fail_on, "n", count, "scale", 1.0 / load.shrink, nullptr);
-      break;
-    case ImageFormat::kGif:
-      failed = vips_gifload_buffer(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                                   fail_on, "n", count, nullptr);
       break;
     case ImageFormat::kTiff:
       failed = vips_tiffload_buffer(data, size, &image, "page", load.page, "access",

@@ -14,9 +14,9 @@ namespace {
 
 // Readers and writers of memory only: none of them can open a file by name.
 constexpr const char* kAllowed[] = {
-    "VipsForeignLoadJpegBuffer", "VipsForeignLoadNsgifBuffer", "VipsForeignLoadPngBuffer",
-    "VipsForeignLoadTiffBuffer", "VipsForeignLoadWebpBuffer",  "VipsForeignSaveCgifBuffer",
-    "VipsForeignSavePngBuffer",  "VipsForeignSaveTiffBuffer",  "VipsForeignSaveWebpBuffer",
+    "VipsForeignLoadJpegBuffer", "VipsForeignLoadPngBuffer",  "VipsForeignLoadTiffBuffer",
+    "VipsForeignLoadWebpBuffer", "VipsForeignSaveCgifBuffer", "VipsForeignSavePngBuffer",
+    "VipsForeignSaveTiffBuffer", "VipsForeignSaveWebpBuffer",
 };
 
 void* collect_open(GType type, void* open) {
