@@ -6,6 +6,7 @@
 #include "steps/common/step_call.h"
 #include "steps/common/vips/vips_start.h"
 #include "steps/metadata/metadata_json.h"
+#include "steps/metadata/tiff_places.h"
 
 namespace millrace {
 namespace {
@@ -26,9 +27,9 @@ Problem clean(const PictureJob& job, const std::string& remove, std::string* fil
   if (header.format == ImageFormat::kTiff) {
     if (remove != "location") {
       return {Fault::kUnsupported,
-              "a TIFF's tags are taken out by no step; remove the location, or convert it"};
+              "of a TIFF only the location can be removed; set remove to location, or convert it"};
     }
-    *file = edit_exif(job.file, header.orientation, false);
+    *file = tiff_without_places(job.file);
     return {};
   }
   const Metadata policy = remove == "location" ? Metadata::kKeep
