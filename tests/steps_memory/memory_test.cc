@@ -94,6 +94,8 @@ std::string make_file(const std::string& kind, uint32_t width, uint32_t height) 
   if (kind == "jpeg" || kind == "progressive" || kind == "turned") {
     return encode_jpeg(noisy(width, height, 3, 8), style);
   }
+  if (kind == "sampled_jpeg") return encode_jpeg(noisy(width, height, 3, 8));
+  if (kind == "sampled_png") return encode_png(noisy(width, height, 4, 8));
   if (kind == "rgba16") return encode_png(noisy(width, height, 4, 16));
   if (kind == "interlaced") return encode_png(noisy(width, height, 4, 16), {.interlaced = true});
   if (kind == "webp") return encode_webp(noisy(width, height, 4, 8), false);
@@ -113,7 +115,14 @@ std::string make_file(const std::string& kind, uint32_t width, uint32_t height) 
   return make_frames_gif(width, height);
 }
 
-const File& file_of(const std::string& kind, uint32_t side) {
+// What is done otherwise with a large picture is tried on one that is large enough for it: above
+// 2.65 megapixels, where `optimize` searches on a sample.
+uint32_t side_of(const std::string& kind, uint32_t side) {
+  return kind.starts_with("sampled") && side > kTinySide ? std::max(side, 1700u) : side;
+}
+
+const File& file_of(const std::string& kind, uint32_t given_side) {
+  const uint32_t side = side_of(kind, given_side);
   static std::map<std::pair<std::string, uint32_t>, File> files;
   File& file = files[{kind, side}];
   if (!file.bytes.empty()) return file;
@@ -126,7 +135,7 @@ const File& file_of(const std::string& kind, uint32_t side) {
 }
 
 std::string media_type_of(const std::string& kind) {
-  if (kind == "rgba16" || kind == "interlaced") return "image/png";
+  if (kind == "rgba16" || kind == "interlaced" || kind == "sampled_png") return "image/png";
   if (kind == "webp" || kind == "lossless" || kind == "frames_webp") return "image/webp";
   if (kind == "frames_gif") return "image/gif";
   if (kind.starts_with("heic")) return "image/heic";
@@ -262,7 +271,8 @@ std::vector<Case> cases() {
   add("compare", {"turned", "interlaced", "webp"});
   add("metadata", {"jpeg", "rgba16"});
   add("placeholder", {"progressive", "interlaced"});
-  add("optimize", {"jpeg", "rgba16", "webp"});
+  add("optimize", {"jpeg", "rgba16", "webp", "sampled_jpeg", "sampled_png"});
+  add("optimize", {"jpeg", "sampled_jpeg", "sampled_png"}, {{"formats", "web"}});
   add("transform", {"progressive", "interlaced"},
       {{"operations",
         R"([{"type":"rotate","params":{"angle":90}},)"
