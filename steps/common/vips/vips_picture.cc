@@ -2,9 +2,11 @@
 
 #include <vips/vips.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "steps/common/heif/heif_read.h"
 #include "steps/common/png/png_read.h"
@@ -220,8 +222,44 @@ ByteView vips_profile(VipsImage* image) {
   return {static_cast<const uint8_t*>(data), size};
 }
 
+namespace {
+
+// What libraries say of damage, and what it means. Empty: it follows from what was said before.
+constexpr std::pair<std::string_view, std::string_view> kMeanings[] = {
+    {"libpng read error", "its picture data do not decode, or end too early"},
+    {"unable to read pixels", "its picture data do not decode"},
+    {"tiff2vips: read error", ""},
+    {"unable to write to target", ""},  // of what is read while it is written
+    {"no reason given", ""},
+};
+constexpr std::string_view kSpeakers[] = {"millrace: ", "source input: "};
+
+std::string meaning_of(std::string said) {
+  for (const std::string_view speaker : kSpeakers) {
+    if (said.starts_with(speaker)) said.erase(0, speaker.size());
+  }
+  for (const auto& [words, meaning] : kMeanings) {
+    if (said.find(words) != said.npos) return std::string(meaning);
+  }
+  return said;
+}
+
+// Of several complaints, each once. libpng's own, of an interlaced picture, does not reach us.
+std::string explained(const std::string& text) {
+  std::string out;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(';', at), text.size());
+    const std::string one = meaning_of(text.substr(at, end - at));
+    if (!one.empty() && out.find(one) == out.npos) out += (out.empty() ? "" : "; ") + one;
+    at = end + 1;
+  }
+  return out.empty() ? "its picture data do not decode, or are not as many as its size wants" : out;
+}
+
+}  // namespace
+
 Problem vips_problem(ImageFormat format, const char* what) {
-  const std::string text = take_vips_error();
+  const std::string text = explained(take_vips_error());
   const bool memory =
       text.find("out of memory") != text.npos || text.find("too large") != text.npos;
   return {memory ? Fault::kTooLarge : Fault::kCorrupt,
