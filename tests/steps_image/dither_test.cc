@@ -60,7 +60,7 @@ std::vector<int> reference(const std::vector<int>& samples, int width, int heigh
 TEST(Dither, ErrorDiffusionIsTheBooksSampleForSample) {
   const Picture picture = scene(53, 31);
   const std::string image = encode_png(picture);
-  for (const int levels : {2, 3, 4, 7, 16}) {
+  for (const int levels : {2, 3, 4, 7, 16, 255, 256}) {
     for (const char* method : {"floyd_steinberg", "atkinson"}) {
       for (const char* serpentine : {"false", "true"}) {
         for (const char* linear : {"false", "true"}) {
