@@ -2,9 +2,8 @@
 // server would, in worker processes with their sandbox, and each step is looked at:
 //
 //   documented  the step, its ports, parameters, results and reasons have a text
-//   runs        a pure step with samples ends well, with every output and result that it declares,
-//   or
-//               fails with a reason that it declares
+//   runs        a pure step with samples, or what is given, ends well, with every output and result
+//               that it declares: one that fails shows nothing of the rest
 //   repeats     and the same inputs give the same bytes and results
 //   stops       and it ends by itself when it is asked to, before the engine has to kill it
 //   limits      and one that takes images refuses them beyond limits.pixels
@@ -94,7 +93,8 @@ class Checker {
     std::vector<Value> with;
     if (!samples_of(step, &with)) return;
     const StepResult first = run(workers_, step, with, kNever);
-    if (!says_how_it_ended(step, first.outcome)) return;
+    say_how_it_ended(step, first.outcome);
+    if (first.outcome.kind != StepOutcome::Kind::kSucceeded) return;
     const StepResult second = run(workers_, step, with, kNever);
     const bool same = equal(first.outcome, second.outcome);
     say(step, same, same ? "a repetition gives the same" : "a repetition gives something else");
@@ -276,17 +276,19 @@ class Checker {
                        [&](const ReasonDecl& reason) { return reason.name == outcome.reason; });
   }
 
-  bool says_how_it_ended(const StepDecl& step, const StepOutcome& outcome) {
+  void say_how_it_ended(const StepDecl& step, const StepOutcome& outcome) {
     using Kind = StepOutcome::Kind;
     if (outcome.kind == Kind::kSucceeded) {
-      say(step, true, "succeeds, with every output and result that it declares");
-      return true;
+      return say(step, true, "succeeds, with every output and result that it declares");
     }
-    const bool declared = outcome.kind == Kind::kFailed && is_declared(step, outcome);
-    say(step, declared,
-        fmt::format("{}: {}", declared ? "fails with " + outcome.reason : "does not end well",
-                    outcome.message));
-    return declared;
+    if (outcome.kind != Kind::kFailed || !is_declared(step, outcome)) {
+      return say(step, false, "does not end well: " + outcome.message);
+    }
+    say(step, false,
+        fmt::format(
+            "not looked at further: it fails with {}, as it may ({}); write what it succeeds "
+            "with behind the file, NAME=VALUE or NAME=@FILE",
+            outcome.reason, outcome.message));
   }
 
   static bool equal(const StepOutcome& a, const StepOutcome& b) {

@@ -31,7 +31,19 @@ bool depth_is_legal(uint32_t colour, uint32_t bits) {
   }
 }
 
-Problem read_ihdr(ByteView file, Span data, const ProbeLimits& limits, ImageHeader* header) {
+// Deflate says a run of 258 bytes with two bits at least, and none shorter.
+constexpr uint64_t kInflatedMax = 1032;
+
+// A lie that costs seconds to find out by inflating.
+Problem check_picture_data(uint64_t compressed, uint64_t row_bits, const ImageHeader& header) {
+  const uint64_t needed = header.height * (1 + (row_bits + 7) / 8);  // interlaced: a little more
+  if (compressed * kInflatedMax >= needed) return {};
+  return corrupt("PNG", fmt::format("{} bytes of compressed data cannot hold {}x{} pixels",
+                                    compressed, header.width, header.height));
+}
+
+Problem read_ihdr(ByteView file, Span data, const ProbeLimits& limits, uint64_t* row_bits,
+                  ImageHeader* header) {
   if (data.size != 13) return corrupt("PNG", "its header has the wrong length");
   header->width = file.be32(data.at);
   header->height = file.be32(data.at + 4);
@@ -42,6 +54,8 @@ Problem read_ihdr(ByteView file, Span data, const ProbeLimits& limits, ImageHead
   if (file.u8(data.at + 10) != 0 || file.u8(data.at + 11) != 0 || file.u8(data.at + 12) > 1) {
     return corrupt("PNG", "its compression, filter or interlace method does not exist");
   }
+  constexpr uint32_t kSamples[] = {1, 0, 3, 1, 2, 0, 4};  // of a pixel, by colour type
+  *row_bits = uint64_t{header->width} * bits * kSamples[colour];
   header->bits = static_cast<int>(bits);
   header->alpha = colour == 4 || colour == 6;
   header->colour = colour == 3   ? ImageColour::kPalette
@@ -85,7 +99,8 @@ Problem check_chunk(ByteView file, uint64_t at, uint64_t length) {
 }  // namespace
 
 Problem parse_png(ByteView file, const ProbeLimits& limits, ImageHeader* header) {
-  bool palette = false, pixels = false;
+  bool palette = false;
+  uint64_t row_bits = 0, compressed = 0;
   uint32_t frames = 0;
   for (uint64_t at = 8;;) {
     if (!file.has(at, 8)) return truncated("PNG", "its end chunk is missing", file);
@@ -101,9 +116,9 @@ Problem parse_png(ByteView file, const ProbeLimits& limits, ImageHeader* header)
     }
     if (file.is(type, "IHDR")) {
       if (header->pages > 0) return corrupt("PNG", "it has two headers");
-      if (Problem problem = read_ihdr(file, data, limits, header)) return problem;
+      if (Problem problem = read_ihdr(file, data, limits, &row_bits, header)) return problem;
     } else if (file.is(type, "IDAT")) {
-      pixels = true;
+      compressed += length;
       if (header->colour == ImageColour::kPalette && !palette) {
         return corrupt("PNG", "its palette is missing");
       }
@@ -124,7 +139,8 @@ Problem parse_png(ByteView file, const ProbeLimits& limits, ImageHeader* header)
       return corrupt("PNG", "it has the unknown critical chunk " + chunk_name(file, type));
     }
   }
-  if (!pixels) return corrupt("PNG", "it has no picture data");
+  if (compressed == 0) return corrupt("PNG", "it has no picture data");
+  if (Problem problem = check_picture_data(compressed, row_bits, *header)) return problem;
   return count_frames(frames, limits, header);
 }
 

@@ -87,8 +87,34 @@ TEST_F(CommandLine, StepsCheckSaysWhatAPluginDoesNotKeep) {
   expect_says({"steps", "--check", fault, "how=ok"}, 1, "wrong  fault: without a text: data how");
   expect_says({"steps", "--check", fault, "how=crash"}, 1, "killed by signal SIGSEGV");
   expect_says({"steps", "--check", fault, "how=undeclared"}, 1, "never_declared");
-  expect_says({"steps", "--check", fault, "how=fail"}, 1, "ok     fault: fails with broken");
+  expect_says({"steps", "--check", fault, "how=fail"}, 1,
+              "wrong  fault: not looked at further: it fails with broken");
   expect_says({"steps", "--check", directory_ + "/none.so"}, 2, "name a plugin's .so");
+}
+
+// With what the steps succeed that need more than a picture.
+const std::map<std::string, std::vector<std::string>> kNeeded = {
+    {"crop", {"width=4", "height=4"}},
+    {"resize", {"width=4"}},
+    {"transform", {R"(operations=[{"type":"blur"}])"}},
+};
+
+TEST_F(CommandLine, StepsCheckFindsNothingWrongWithOurOwn) {
+  int plugins = 0, limits = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(in_build("/steps"))) {
+    if (entry.path().extension() != ".so") continue;
+    ++plugins;
+    std::vector<std::string> words = {"steps", "--check", entry.path().string()};
+    const auto needed = kNeeded.find(entry.path().stem().string());
+    if (needed != kNeeded.end())
+      words.insert(words.end(), needed->second.begin(), needed->second.end());
+    std::string said;
+    EXPECT_EQ(code_of(words, &said), 0) << entry.path() << "\n" << said;
+    EXPECT_EQ(said.find("wrong "), std::string::npos) << said;
+    if (said.find("keeps limits.pixels: too_many_pixels") != std::string::npos) ++limits;
+  }
+  EXPECT_GE(plugins, 19);
+  EXPECT_GE(limits, 14) << "every step that decodes";
 }
 
 // One step for each way to break the contract; and two that keep it.

@@ -64,6 +64,8 @@ struct PngStyle {
   bool first_transparent = false;  // the palette's first entry, the pixel at 0, 0
 };
 std::string encode_png(const Picture& picture, const PngStyle& style = {});
+// A PNG of which only the header is true.
+std::string announced_png(uint32_t width, uint32_t height);
 // `expand`: palette to RGB and colour keys to alpha; else as stored.
 Picture decode_png(const std::string& bytes, bool expand = true);
 std::string png_profile(const std::string& bytes);

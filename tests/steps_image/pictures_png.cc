@@ -173,4 +173,19 @@ std::vector<std::pair<std::string, std::string>> png_chunks(const std::string& b
   return chunks;
 }
 
+std::string announced_png(uint32_t width, uint32_t height) {
+  std::string png = encode_png(flat(1, 2, 3, 8));
+  for (size_t i = 0; i < 4; ++i) {
+    png[16 + i] = static_cast<char>(width >> (24 - 8 * i));
+    png[20 + i] = static_cast<char>(height >> (24 - 8 * i));
+  }
+  uint32_t crc = ~0u;
+  for (size_t i = 12; i < 29; ++i) {
+    crc ^= static_cast<uint8_t>(png[i]);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+  }
+  for (size_t i = 0; i < 4; ++i) png[29 + i] = static_cast<char>(~crc >> (24 - 8 * i));
+  return png;
+}
+
 }  // namespace millrace::testing

@@ -160,6 +160,12 @@ TEST_F(ReadyPipelines, AGalleryFilterReplacesWhatStandsUnderTheKey) {
   job = run("gallery-filter", in, "?key=summer/beach.png");
   EXPECT_EQ(link_of(output(job, "url")), link);
   EXPECT_EQ(decode_png(fetched(link)).bands, 1);
+  // What would not stay in its format would lie under an ending that is not its own.
+  const Answer refused =
+      client_->request("POST", "/v1/pipelines/gallery-filter/jobs?key=summer/beach.heic",
+                       "Content-Type: image/heic\r\n", encode_heif(scene(64, 64), {.hevc = true}));
+  EXPECT_EQ(refused.status, 415) << refused.body;
+  EXPECT_NE(refused.body.find("image/avif"), std::string::npos) << refused.body;
 }
 
 }  // namespace

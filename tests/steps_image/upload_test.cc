@@ -135,6 +135,17 @@ TEST(Upload, ChecksPixelsOfAllFramesAgainstTheLimitBeforeDecoding) {
   EXPECT_NE(answer.message.find("2399"), std::string::npos) << answer.message;
 }
 
+TEST(Upload, AnswersAPngThatCannotHoldWhatItSaysWithoutInflatingIt) {
+  const StepAnswer answer = upload(announced_png(16'000, 16'000));
+  EXPECT_EQ(answer.reason, "corrupt");
+  EXPECT_NE(answer.message.find("bytes of compressed data cannot hold 16000x16000 pixels"),
+            std::string::npos)
+      << answer.message;
+  // What deflate makes least of can.
+  const Picture black = make_picture(4000, 4000, 1, 8, [](int, int, int) { return 0; });
+  EXPECT_EQ(told(upload(encode_png(black))), "png image/png 4000x4000 pages 1 orientation 1 gray");
+}
+
 // A JPEG of 5 KB that says 64250x64250; a PNG that says 787402x787402.
 TEST(Upload, RefusesBombsByTheirHeaders) {
   std::string jpeg = encode_jpeg(gradient(40, 30));
