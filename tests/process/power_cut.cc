@@ -74,8 +74,9 @@ void PowerCut::begin() {
   learn_tree();
 }
 
-void PowerCut::plan_death(int kind, int count) {
+void PowerCut::plan_death(int kind, int count, int side) {
   control_->kind = kind;
+  control_->side = side;
   control_->countdown = count;
   __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_KILL), __ATOMIC_SEQ_CST);
 }
@@ -219,11 +220,12 @@ void PowerCut::apply(const Write& write, std::string* bytes) {
 
 // ---- the loss
 
-void PowerCut::survive(File* file, int mode, std::mt19937* random) {
+void PowerCut::survive(File* file, Survives what, std::mt19937* random) {
   for (size_t i = 0; i < file->pending.size(); i++) {
     Write& write = file->pending[i];
-    if (mode == 0 || (mode == 2 && (*random)() % 2 == 0)) continue;
-    if (mode == 2 && i + 1 == file->pending.size()) {
+    const bool some = what == Survives::kSome;
+    if (what == Survives::kNothing || (some && (*random)() % 2 == 0)) continue;
+    if (some && i + 1 == file->pending.size()) {
       const size_t sectors = write.data.size() / kSectorBytes;
       if (sectors > 0) write.data.resize(kSectorBytes * ((*random)() % (sectors + 1)));
     }
@@ -233,14 +235,21 @@ void PowerCut::survive(File* file, int mode, std::mt19937* random) {
 }
 
 void PowerCut::cut(std::mt19937* random) {
+  constexpr Survives kAny[] = {Survives::kNothing, Survives::kAll, Survives::kSome};
+  cut(kAny[(*random)() % 3], random);
+}
+
+void PowerCut::cut_all_unsynced() {
+  cut(Survives::kNothing, nullptr);
+}
+
+void PowerCut::cut(Survives what, std::mt19937* random) {
   replay();
-  // Nothing unsynced survives, all of it, or some.
-  const int mode = static_cast<int>((*random)() % 3);
-  const size_t names = mode == 0   ? 0
-                       : mode == 1 ? changes_.size()
-                                   : (*random)() % (changes_.size() + 1);
+  const size_t names = what == Survives::kNothing ? 0
+                       : what == Survives::kAll   ? changes_.size()
+                                                  : (*random)() % (changes_.size() + 1);
   for (size_t i = 0; i < names; i++) apply(changes_[i], &durable_);
-  for (const auto& [number, file] : files_) survive(file.get(), mode, random);
+  for (const auto& [number, file] : files_) survive(file.get(), what, random);
   rebuild();
   learn_tree();
 }

@@ -87,6 +87,7 @@ static int point(int kind, int behind) {
   const int deed = __atomic_load_n(&control->deed, __ATOMIC_SEQ_CST);
   if (deed == DISK_NOTHING || (control->kind >= 0 && control->kind != kind)) return 0;
   if (deed == DISK_FAIL && behind) return 0;
+  if (deed == DISK_KILL && control->side >= 0 && control->side != behind) return 0;
   const int left = __atomic_sub_fetch(&control->countdown, 1, __ATOMIC_SEQ_CST);
   if (left > 0) return 0;
   if (deed == DISK_FAIL) {
@@ -260,6 +261,11 @@ static int before_write(int fd, size_t* size) {
   return error;
 }
 
+/* Below a full disk or a broken one nobody plans a death: that is for writes which go well. */
+static void after_write(int fd, int error) {
+  if (control != NULL && error == 0 && ours(fd)) point(DISK_WRITE, 1);
+}
+
 /* What the caller is told of a write of which `done` bytes were made. */
 static ssize_t told(ssize_t done, int error) {
   if (error == 0) return done;
@@ -286,6 +292,7 @@ EXPORT ssize_t write(int fd, const void* data, size_t size) {
   } else if (control != NULL) {
     note_written(fd, data, done, -1);
   }
+  after_write(fd, error);
   return told(done, error);
 }
 EXPORT ssize_t writev(int fd, const struct iovec* parts, int count) {
@@ -302,6 +309,7 @@ static ssize_t pwrite_any(int fd, const void* data, size_t size, off_t offset) {
   const ssize_t done =
       ((ssize_t(*)(int, const void*, size_t, off_t))real("pwrite"))(fd, data, size, offset);
   if (control != NULL) note_written(fd, data, done, offset);
+  after_write(fd, error);
   return told(done, error);
 }
 EXPORT ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
@@ -344,6 +352,10 @@ static int sync_any(int fd, const char* name) {
   if (error != 0) {
     errno = error;
     return -1;
+  }
+  if (control->lies) {
+    point(DISK_SYNC, 1);
+    return 0;
   }
   const uint64_t pair = (uint64_t)getpid() << 32 | atomic_fetch_add(&sync_count, 1);
   const char* folder = is_directory ? path : "";
