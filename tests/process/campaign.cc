@@ -160,7 +160,7 @@ void Campaign::plan_death() {
                        point.behind ? 1 : 0);
     if (point.kind != DISK_UNLINK) return;
   }
-  const int kind = static_cast<int>(random_() % (DISK_KINDS + 1)) - 1;
+  const int kind = static_cast<int>(random_() % (DISK_READ + 1)) - 1;
   power_->plan_death(kind, 1 + static_cast<int>(random_() % kPointsMax));
 }
 

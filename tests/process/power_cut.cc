@@ -62,7 +62,7 @@ std::vector<std::string> PowerCut::environment() const {
 }
 
 const char* PowerCut::kind_name(int kind) {
-  static const char* const names[] = {"sync", "rename", "link", "unlink", "write", "send"};
+  static const char* const names[] = {"sync", "rename", "link", "unlink", "write", "send", "read"};
   return kind < 0 ? "none" : names[kind % DISK_KINDS];
 }
 
@@ -88,6 +88,18 @@ void PowerCut::plan_failure(int kind, int count, int error, int times, bool tear
   control_->times = times;
   control_->tear = tear;
   __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_FAIL), __ATOMIC_SEQ_CST);
+}
+
+void PowerCut::plan_failures_of(const std::string& only, int kind, int error) {
+  constexpr int kAll = 1 << 30;
+  CHECK(only.size() < sizeof control_->only);
+  std::copy_n(only.c_str(), only.size() + 1, control_->only);
+  plan_failure(kind, 1, error, kAll);
+}
+
+void PowerCut::mend() {
+  __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_NOTHING), __ATOMIC_SEQ_CST);
+  control_->only[0] = '\0';
 }
 
 // What lies on the disk is durable now.

@@ -39,6 +39,9 @@ class PowerCut {
   // the call (-1: either), or so many calls fail; a write that is torn has made its first half.
   void plan_death(int kind, int count, int side = -1);
   void plan_failure(int kind, int count, int error, int times, bool tear = false);
+  // From now on the reads, or writes, of files fail whose paths end in `only`.
+  void plan_failures_of(const std::string& only, int kind, int error);
+  void mend();  // nothing is planned any more
   // Until begin(): what is called synced is not.
   void lie_about_syncs() { control_->lies = 1; }
   void power_off() { __atomic_store_n(&control_->dead, 1, __ATOMIC_SEQ_CST); }

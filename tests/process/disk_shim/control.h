@@ -13,6 +13,7 @@ enum disk_kind {
   DISK_UNLINK,
   DISK_WRITE,
   DISK_SEND,
+  DISK_READ, /* by the server itself, and only when it is named: to read changes nothing */
   DISK_KINDS
 };
 enum disk_deed { DISK_NOTHING, DISK_KILL, DISK_FAIL };
@@ -30,6 +31,7 @@ struct disk_control {
   int32_t server; /* pid, set by the shim */
   int32_t fatal;  /* the kind of the last deed, -1 before it; + DISK_KINDS: behind the call */
   int32_t lock;   /* of the journal: the pid that holds it, 0: nobody */
+  char only[128]; /* what the path of a file ends in whose calls fail; empty: any */
   int64_t points[DISK_KINDS];
   uint64_t journal_bytes; /* how much of the journal behind this block is written */
 };

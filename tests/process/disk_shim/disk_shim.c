@@ -85,7 +85,8 @@ static int point(int kind, int behind) {
   if (__atomic_load_n(&control->dead, __ATOMIC_SEQ_CST)) wait_for_the_end();
   if (!behind) __atomic_fetch_add(&control->points[kind], 1, __ATOMIC_RELAXED);
   const int deed = __atomic_load_n(&control->deed, __ATOMIC_SEQ_CST);
-  if (deed == DISK_NOTHING || (control->kind >= 0 && control->kind != kind)) return 0;
+  const int planned = control->kind >= 0 ? control->kind == kind : kind != DISK_READ;
+  if (deed == DISK_NOTHING || !planned) return 0;
   if (deed == DISK_FAIL && behind) return 0;
   if (deed == DISK_KILL && control->side >= 0 && control->side != behind) return 0;
   const int left = __atomic_sub_fetch(&control->countdown, 1, __ATOMIC_SEQ_CST);
@@ -197,6 +198,18 @@ static int ours(int fd) {
   return inode_of(fd, path, &is_directory) != 0;
 }
 
+/* As point(), of a file below the root, when failures are planned for some files only. */
+static int point_of(int fd, int kind) {
+  char path[PATH_MAX];
+  int is_directory = 0;
+  const size_t size = strlen(control->only);
+  if (size > 0 && control->deed == DISK_FAIL && inode_of(fd, path, &is_directory) != 0) {
+    const size_t all = strlen(path);
+    if (all < size || strcmp(path + all - size, control->only) != 0) return 0;
+  }
+  return point(kind, 0);
+}
+
 /* ---- opening */
 
 typedef int (*open_fn)(const char*, int, ...);
@@ -256,7 +269,7 @@ EXPORT int __openat64_2(int directory, const char* name, int flags) {
 /* Nonzero: the write is to fail with this errno, and only the first half of it to be made. */
 static int before_write(int fd, size_t* size) {
   if (control == NULL || !ours(fd)) return 0;
-  const int error = point(DISK_WRITE, 0);
+  const int error = point_of(fd, DISK_WRITE);
   if (error != 0) *size = control->tear ? *size / 2 : 0;
   return error;
 }
@@ -317,6 +330,51 @@ EXPORT ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
 }
 EXPORT ssize_t pwrite64(int fd, const void* data, size_t size, off_t offset) {
   return pwrite_any(fd, data, size, offset);
+}
+
+/* ---- reading */
+
+/* Nonzero: the read is to fail with this errno. Workers, who may ask for little, are left alone. */
+static int before_read(int fd) {
+  if (control == NULL || control->kind != DISK_READ || control->server != getpid()) return 0;
+  if (__atomic_load_n(&control->deed, __ATOMIC_SEQ_CST) != DISK_FAIL || !ours(fd)) return 0;
+  return point_of(fd, DISK_READ);
+}
+
+EXPORT ssize_t read(int fd, void* data, size_t size) {
+  const int error = before_read(fd);
+  if (error != 0) return told(-1, error);
+  return ((ssize_t(*)(int, void*, size_t))real("read"))(fd, data, size);
+}
+static ssize_t pread_any(int fd, void* data, size_t size, off_t offset) {
+  const int error = before_read(fd);
+  if (error != 0) return told(-1, error);
+  return ((ssize_t(*)(int, void*, size_t, off_t))real("pread"))(fd, data, size, offset);
+}
+EXPORT ssize_t pread(int fd, void* data, size_t size, off_t offset) {
+  return pread_any(fd, data, size, offset);
+}
+EXPORT ssize_t pread64(int fd, void* data, size_t size, off_t offset) {
+  return pread_any(fd, data, size, offset);
+}
+
+/* A page of a map that cannot be read is SIGBUS for who touches it; so is one behind the end of an
+ * empty file. */
+static void* map_any(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+  void* (*call)(void*, size_t, int, int, int, off_t) =
+      (void* (*)(void*, size_t, int, int, int, off_t))real("mmap");
+  if (fd < 0 || protection != PROT_READ || before_read(fd) == 0)
+    return call(at, size, protection, flags, fd, offset);
+  const int empty = memfd_create("unreadable", MFD_CLOEXEC);
+  void* map = call(at, size, protection, flags, empty, 0);
+  close(empty);
+  return map;
+}
+EXPORT void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+  return map_any(at, size, protection, flags, fd, offset);
+}
+EXPORT void* mmap64(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+  return map_any(at, size, protection, flags, fd, offset);
 }
 
 static int resize(int fd, off_t size, uint32_t op, int done) {
