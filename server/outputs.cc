@@ -8,6 +8,15 @@
 namespace millrace {
 namespace {
 
+// What was not read: a disk or a bucket that fails now may give it later, what is missing or
+// altered stays so.
+Status unreadable(const char* what, const Status& status) {
+  const std::string text = fmt::format("{} cannot be read: {}", what, status.message());
+  const bool later = status.code() == Code::kUnavailable || status.code() == Code::kBusy;
+  return later ? Status(status.code(), status.number(), text)
+               : Status::corrupt(errors::kBlobMissing, text);
+}
+
 void respond_blob_output(App& app, const ExchangeRef& ref, const BlobRef& blob,
                          const std::string& file_name) {
   const Digest digest = blob.content->digest.value_or(Digest());
@@ -16,9 +25,7 @@ void respond_blob_output(App& app, const ExchangeRef& ref, const BlobRef& blob,
     Exchange* exchange = ref.get();
     if (exchange == nullptr) return;
     if (!bytes.ok()) {
-      exchange->respond(
-          Status::corrupt(errors::kBlobMissing,
-                          fmt::format("the output cannot be read: {}", bytes.status().message())));
+      exchange->respond(unreadable("the output", bytes.status()));
       return;
     }
     Stored stored;
@@ -92,9 +99,7 @@ void on_job(App& app, const ExchangeRef& ref, const JobReply& reply) {
     Exchange* waiting = ref.get();
     if (waiting == nullptr) return;
     if (!text.ok()) {
-      waiting->respond(Status::corrupt(
-          errors::kBlobMissing,
-          fmt::format("the job's outputs cannot be read: {}", text.status().message())));
+      waiting->respond(unreadable("what the job gave", text.status()));
       return;
     }
     respond_output(app, *waiting, *record, graph.get(), std::string(text->view()));

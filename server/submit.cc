@@ -15,6 +15,7 @@ struct Pending {
   std::unique_ptr<Submission> submission;
   std::optional<int64_t> wait_seconds;
   size_t blobs_left = 0;
+  Status trouble;  // a stored blob that is named could not be read just now
 };
 
 Response accepted(App& app, int status, const JobReply& reply, bool replayed,
@@ -53,6 +54,10 @@ void on_reply(App& app, const ExchangeRef& ref, std::optional<int64_t> wait_seco
 void submit(App& app, const ExchangeRef& ref, const std::shared_ptr<Pending>& pending) {
   Exchange* exchange = ref.get();
   if (exchange == nullptr) return;
+  if (!pending->trouble.ok()) {
+    exchange->respond(pending->trouble);
+    return;
+  }
   SubmitRequest request = pending->submission->submit_request();
   if (!pending->submission->problems().empty()) {
     const auto& problems = pending->submission->problems();
@@ -89,7 +94,12 @@ void on_uploads(App& app, const ExchangeRef& ref, const std::shared_ptr<Pending>
   const std::vector<Digest> wanted = submission.wanted();
   for (const Digest& digest : wanted) {
     app.runtime().read_blob(digest, [&app, ref, pending, digest](Result<Bytes> bytes) {
-      pending->submission->found(digest, bytes);
+      const Code code = bytes.ok() ? Code::kOk : bytes.status().code();
+      if (code == Code::kUnavailable || code == Code::kBusy) {
+        pending->trouble = bytes.status();  // the request is right, it comes at a bad time
+      } else {
+        pending->submission->found(digest, bytes);
+      }
       if (--pending->blobs_left == 0) submit(app, ref, pending);
     });
   }

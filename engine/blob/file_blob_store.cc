@@ -18,6 +18,7 @@ namespace {
 constexpr mode_t kDirectoryMode = 0700;
 // Smaller blobs are copied out: a mapping costs more than the copy, and address space.
 constexpr size_t kMapBytesMin = 64 * 1024;
+constexpr size_t kPieceBytes = 256 * 1024;  // of a file that is hashed
 constexpr size_t kSuspectsMax = 4096;
 
 Status failed(const char* verb, const std::string& path, int error) {
@@ -308,43 +309,63 @@ Status FileBlobStore::sync_path(const std::string& path) {
 
 Result<Bytes> FileBlobStore::read(const Digest& digest, bool verify) {
   const std::string name = path(digest);
-  const int fd =
-      static_cast<int>(repeat([&] { return ::open(name.c_str(), O_RDONLY | O_CLOEXEC); }));
-  if (fd < 0) {
-    if (errno == ENOENT) return unknown_blob(digest);
-    return Status::unavailable(errors::kBlobWrite,
-                               fmt::format("cannot open {}: {}", name, std::strerror(errno)));
+  const OpenFile file(ops_, repeat([&] { return ops_->open(name.c_str(), O_RDONLY, 0); }));
+  if (file.fd() < 0) {
+    return errno == ENOENT ? unknown_blob(digest) : failed("open", name, errno);
   }
-  const OpenFile file(system_file_ops(), fd);
   struct stat info {};
-  if (::fstat(fd, &info) != 0) return failed("examine", name, errno);
+  if (::fstat(file.fd(), &info) != 0) return failed("examine", name, errno);
   const auto size = static_cast<size_t>(info.st_size);
   if (info.st_size > kBlobBytesMax) return altered(digest, name, "is larger than any blob");
+  const bool hash = verify || !verified(digest);
+  Digest found = digest;
   Bytes bytes;
   if (size < kMapBytesMin) {
     std::string text(size, '\0');
-    for (size_t at = 0; at < size;) {
-      const ssize_t count =
-          repeat([&] { return ::pread(fd, text.data() + at, size - at, static_cast<off_t>(at)); });
-      if (count < 0) return failed("read", name, errno);
-      if (count == 0) return altered(digest, name, "ends early");
-      at += static_cast<size_t>(count);
-    }
+    RETURN_IF_ERROR(read_at(file.fd(), digest, 0, text.data(), size));
+    if (hash) found = sha256(text);
     bytes = Bytes::of(std::move(text));
   } else {
-    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (hash) {
+      const auto hashed = hash_file(file.fd(), digest, size);
+      if (!hashed.ok()) return hashed.status();
+      found = *hashed;
+    }
+    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd(), 0);
     if (mapped == MAP_FAILED) return failed("map", name, errno);
     const std::shared_ptr<const void> owner(mapped, [size](void* at) { ::munmap(at, size); });
     bytes = Bytes(owner, static_cast<const uint8_t*>(mapped), size);
   }
-  if (!verify && verified(digest)) return bytes;
-  if (sha256(bytes.view()) != digest) {
-    return altered(digest, name, "does not have the bytes of its name");
-  }
+  if (!hash) return bytes;
+  if (found != digest) return altered(digest, name, "does not have the bytes of its name");
   const std::lock_guard<std::mutex> lock(mutex_);
   if (hashed_.size() >= kDurableBlobsKept) hashed_.clear();
   hashed_.insert(digest);
   return bytes;
+}
+
+Status FileBlobStore::read_at(int fd, const Digest& digest, size_t at, char* data, size_t size) {
+  for (const size_t end = at + size; at < end;) {
+    const ssize_t count =
+        repeat([&] { return ops_->pread(fd, data, end - at, static_cast<off_t>(at)); });
+    if (count < 0) return failed("read", path(digest), errno);
+    if (count == 0) return altered(digest, path(digest), "ends early");
+    at += static_cast<size_t>(count);
+    data += count;
+  }
+  return {};
+}
+
+// Not by way of a map: there a page that the disk does not give back would be SIGBUS.
+Result<Digest> FileBlobStore::hash_file(int fd, const Digest& digest, size_t size) {
+  Sha256 sum;
+  std::string piece(std::min(size, kPieceBytes), '\0');
+  for (size_t at = 0; at < size; at += piece.size()) {
+    piece.resize(std::min(piece.size(), size - at));
+    RETURN_IF_ERROR(read_at(fd, digest, at, piece.data(), piece.size()));
+    sum.update(piece);
+  }
+  return sum.finish();
 }
 
 // A change of its times goes to the server of a shared file system, while what a look says may be

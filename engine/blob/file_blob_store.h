@@ -19,6 +19,9 @@
 // newest kDurableBlobsKept), and its bytes count only after this process has hashed them once. A
 // sync that failed proves nothing when it is repeated: that blob is written anew instead.
 //
+// A file that is mapped was hashed by read() before: a page that the disk does not give back is an
+// error there, and SIGBUS in a map.
+//
 // Errors: a put that fails leaves no temporary file and no wrong bytes under any name; the store
 // goes on.
 #pragma once
@@ -91,6 +94,9 @@ class FileBlobStore final : public BlobStore {
   Result<bool> remove_held(const Digest& digest, TimeMs before, const Named& named);
   Status remove_aside(const Digest& digest, TimeMs before, const Named& named);
   TimeMs kept_until(const Digest& digest, TimeMs kept_since);
+
+  Status read_at(int fd, const Digest& digest, size_t at, char* data, size_t size);
+  Result<Digest> hash_file(int fd, const Digest& digest, size_t size);
 
   Status make_fan_out(const Digest& digest);
   Status sync_path(const std::string& path);

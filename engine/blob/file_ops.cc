@@ -20,6 +20,10 @@ ssize_t FileOps::write(int fd, const void* data, size_t size) {
   return ::write(fd, data, size);
 }
 
+ssize_t FileOps::pread(int fd, void* data, size_t size, off_t at) {
+  return ::pread(fd, data, size, at);
+}
+
 int FileOps::fsync(int fd) {
   return ::fsync(fd);
 }

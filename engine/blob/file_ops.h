@@ -18,6 +18,7 @@ class FileOps {
   virtual int open(const char* path, int flags, mode_t mode);
   virtual int close(int fd);
   virtual ssize_t write(int fd, const void* data, size_t size);
+  virtual ssize_t pread(int fd, void* data, size_t size, off_t at);
   virtual int fsync(int fd);
   virtual int fchmod(int fd, mode_t mode);
   virtual int link_open_file(int fd, const char* path);  // linkat() of an O_TMPFILE

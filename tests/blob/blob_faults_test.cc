@@ -30,6 +30,9 @@ class FaultyOps final : public FileOps {
     // Short writes all along, so that each call may be the one that fails.
     return fails() ? -1 : FileOps::write(fd, data, std::min<size_t>(size, 1000));
   }
+  ssize_t pread(int fd, void* data, size_t size, off_t at) override {
+    return fails() ? -1 : FileOps::pread(fd, data, std::min<size_t>(size, 100'000), at);
+  }
   int fsync(int fd) override { return fails() ? -1 : FileOps::fsync(fd); }
   int link_open_file(int fd, const char* path) override {
     return fails() ? -1 : FileOps::link_open_file(fd, path);
@@ -82,14 +85,14 @@ class BlobFaults : public BlobFixture {
       // The store goes on: the fault is over.
       const auto again = store->put(Bytes::of(bytes));
       ASSERT_TRUE(again.ok()) << again.status().message();
-      EXPECT_TRUE(store->read(*again, true).ok());
+      EXPECT_TRUE(open()->read(*again, true).ok());
       EXPECT_TRUE(temporary_files().empty());
       if (!ops.reached()) return;
       ASSERT_LT(at, 100);
     }
   }
 
- private:
+ protected:
   // Opening makes calls as well; they are not what is tested here.
   int calls_of_open() {
     for (int calls = 0;; calls++) {
@@ -141,11 +144,38 @@ TEST_F(BlobFaults, AFailedPutOfWrittenBytesCanBeRepeated) {
       (*store)->put(written->bytes).status();
       const auto again = (*store)->put(written->bytes);
       ASSERT_TRUE(again.ok()) << again.status().message();
-      EXPECT_TRUE((*store)->read(*again, true).ok());
+      EXPECT_TRUE(open()->read(*again, true).ok());
       written = Status::invalid(0, "let go");
       EXPECT_TRUE(temporary_files().empty());
       if (!ops.reached()) break;
       ASSERT_LT(at, 100);
+    }
+  }
+}
+
+// Of a small blob, which is copied, and of a large one, which is mapped once it was read. A disk
+// that fails is not a blob that is missing: whoever asks may ask again.
+TEST_F(BlobFaults, AFailureOfAnyCallOfAReadIsSaidAndIsOverWithTheFault) {
+  for (const int size : {3500, 1'000'000}) {
+    const std::string bytes = some_bytes(size);
+    const Digest digest = *open()->put(Bytes::of(bytes));
+    for (int at = 1;; at++) {
+      SCOPED_TRACE(fmt::format("{} bytes, call {}", size, at));
+      ASSERT_LT(at, 100);
+      FaultyOps ops(at + calls_of_open(), EIO, true);
+      const auto store = open(&ops);
+      const auto failed = store->read(digest);
+      if (failed.ok()) {
+        EXPECT_FALSE(ops.reached());
+        EXPECT_EQ(failed->view(), bytes);
+        break;
+      }
+      EXPECT_EQ(failed.status().number(), errors::kBlobWrite);
+      EXPECT_EQ(failed.status().code(), Code::kUnavailable);
+      EXPECT_NE(failed.status().message().find(store->path(digest)), std::string::npos);
+      const auto again = store->read(digest);
+      ASSERT_TRUE(again.ok()) << again.status().message();
+      EXPECT_EQ(again->view(), bytes);
     }
   }
 }

@@ -2,24 +2,21 @@
 // as a duration (attempts, back-off) does not notice; nothing is lost, forgotten or removed before
 // its time, ids stay unique, and a server that starts under the new time goes on.
 // Method: the real server under clock_shim.so, whose offset to the true time the test sets.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <set>
 
-#include "cmake/tree.h"
 #include "tests/process/photo.h"
+#include "tests/process/shifted_clock.h"
 #include "tests/process/trial.h"
 
 namespace millrace {
 namespace {
 
-constexpr int64_t kHourNs = 3'600'000'000'000;
 constexpr double kSlowSeconds = 1800;  // far less than the clock is set by
 
 class Clock : public testing::Test {
@@ -30,15 +27,8 @@ class Clock : public testing::Test {
 #endif
     directory_ = make_directory("clock");
     settings_ = settings_in(directory_);
-    const std::string file = directory_ + "/offset";
-    const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    ASSERT_EQ(::ftruncate(fd, sizeof *offset_ns_), 0);
-    void* map = ::mmap(nullptr, sizeof *offset_ns_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    ASSERT_NE(map, MAP_FAILED);
-    ::close(fd);
-    offset_ns_ = static_cast<int64_t*>(map);
-    settings_.environment = {"LD_PRELOAD=" + in_build("/tests/process/clock_shim/clock_shim.so"),
-                             "CLOCK_SHIM=" + file};
+    clock_ = std::make_unique<ShiftedClock>(directory_);
+    settings_.environment = clock_->environment();
     settings_.extra.insert(settings_.extra.end(),
                            {"steps=" + all_steps(directory_), "retention=12h", "workers.cpu=2"});
     write_pipeline("retry", "{ how: fail }", "retry: { max: 3, backoff: 1s..1s, jitter: none }");
@@ -48,7 +38,7 @@ class Clock : public testing::Test {
                    "deadline: 2s\n    retry: { max: 100, backoff: 300ms..300ms, jitter: none }");
   }
   void TearDown() override {
-    if (offset_ns_ != nullptr) ::munmap(offset_ns_, sizeof *offset_ns_);
+    clock_.reset();
     if (!directory_.empty()) remove_tree(directory_);
   }
   void write_pipeline(const std::string& name, const std::string& with, const std::string& more) {
@@ -57,7 +47,7 @@ class Clock : public testing::Test {
         << "\n    " << more << "\n";
   }
   void set_clock(int hours) const {
-    __atomic_store_n(offset_ns_, hours * kHourNs, __ATOMIC_SEQ_CST);
+    clock_->set_hours(hours);
   }
   static std::string submit(uint16_t port, const std::string& pipeline) {
     const Reply reply = ask(port, "POST", "/v1/pipelines/" + pipeline + "/jobs",
@@ -75,7 +65,7 @@ class Clock : public testing::Test {
 
   std::string directory_;
   ServerSettings settings_;
-  int64_t* offset_ns_ = nullptr;
+  std::unique_ptr<ShiftedClock> clock_;
 };
 
 TEST_F(Clock, SetWhileStepsRunAndWaitChangesNoDuration) {

@@ -62,7 +62,7 @@ std::vector<std::string> PowerCut::environment() const {
 }
 
 const char* PowerCut::kind_name(int kind) {
-  static const char* const names[] = {"sync", "rename", "link", "unlink", "write", "send"};
+  static const char* const names[] = {"sync", "rename", "link", "unlink", "write", "send", "read"};
   return kind < 0 ? "none" : names[kind % DISK_KINDS];
 }
 
@@ -74,8 +74,9 @@ void PowerCut::begin() {
   learn_tree();
 }
 
-void PowerCut::plan_death(int kind, int count) {
+void PowerCut::plan_death(int kind, int count, int side) {
   control_->kind = kind;
+  control_->side = side;
   control_->countdown = count;
   __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_KILL), __ATOMIC_SEQ_CST);
 }
@@ -87,6 +88,18 @@ void PowerCut::plan_failure(int kind, int count, int error, int times, bool tear
   control_->times = times;
   control_->tear = tear;
   __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_FAIL), __ATOMIC_SEQ_CST);
+}
+
+void PowerCut::plan_failures_of(const std::string& only, int kind, int error) {
+  constexpr int kAll = 1 << 30;
+  CHECK(only.size() < sizeof control_->only);
+  std::copy_n(only.c_str(), only.size() + 1, control_->only);
+  plan_failure(kind, 1, error, kAll);
+}
+
+void PowerCut::mend() {
+  __atomic_store_n(&control_->deed, static_cast<int32_t>(DISK_NOTHING), __ATOMIC_SEQ_CST);
+  control_->only[0] = '\0';
 }
 
 // What lies on the disk is durable now.
@@ -219,11 +232,12 @@ void PowerCut::apply(const Write& write, std::string* bytes) {
 
 // ---- the loss
 
-void PowerCut::survive(File* file, int mode, std::mt19937* random) {
+void PowerCut::survive(File* file, Survives what, std::mt19937* random) {
   for (size_t i = 0; i < file->pending.size(); i++) {
     Write& write = file->pending[i];
-    if (mode == 0 || (mode == 2 && (*random)() % 2 == 0)) continue;
-    if (mode == 2 && i + 1 == file->pending.size()) {
+    const bool some = what == Survives::kSome;
+    if (what == Survives::kNothing || (some && (*random)() % 2 == 0)) continue;
+    if (some && i + 1 == file->pending.size()) {
       const size_t sectors = write.data.size() / kSectorBytes;
       if (sectors > 0) write.data.resize(kSectorBytes * ((*random)() % (sectors + 1)));
     }
@@ -233,14 +247,21 @@ void PowerCut::survive(File* file, int mode, std::mt19937* random) {
 }
 
 void PowerCut::cut(std::mt19937* random) {
+  constexpr Survives kAny[] = {Survives::kNothing, Survives::kAll, Survives::kSome};
+  cut(kAny[(*random)() % 3], random);
+}
+
+void PowerCut::cut_all_unsynced() {
+  cut(Survives::kNothing, nullptr);
+}
+
+void PowerCut::cut(Survives what, std::mt19937* random) {
   replay();
-  // Nothing unsynced survives, all of it, or some.
-  const int mode = static_cast<int>((*random)() % 3);
-  const size_t names = mode == 0   ? 0
-                       : mode == 1 ? changes_.size()
-                                   : (*random)() % (changes_.size() + 1);
+  const size_t names = what == Survives::kNothing ? 0
+                       : what == Survives::kAll   ? changes_.size()
+                                                  : (*random)() % (changes_.size() + 1);
   for (size_t i = 0; i < names; i++) apply(changes_[i], &durable_);
-  for (const auto& [number, file] : files_) survive(file.get(), mode, random);
+  for (const auto& [number, file] : files_) survive(file.get(), what, random);
   rebuild();
   learn_tree();
 }

@@ -35,10 +35,15 @@ class PowerCut {
 
   // Before a server starts: an empty journal and nothing planned.
   void begin();
-  // From now on the server dies at the `count`-th point of this kind (-1: any), or so many calls
-  // fail; a write that is torn has made its first half.
-  void plan_death(int kind, int count);
+  // From now on the server dies at the `count`-th point of this kind (-1: any), before or behind
+  // the call (-1: either), or so many calls fail; a write that is torn has made its first half.
+  void plan_death(int kind, int count, int side = -1);
   void plan_failure(int kind, int count, int error, int times, bool tear = false);
+  // From now on the reads, or writes, of files fail whose paths end in `only`.
+  void plan_failures_of(const std::string& only, int kind, int error);
+  void mend();  // nothing is planned any more
+  // Until begin(): what is called synced is not.
+  void lie_about_syncs() { control_->lies = 1; }
   void power_off() { __atomic_store_n(&control_->dead, 1, __ATOMIC_SEQ_CST); }
   // Whether the planned deed was done; the kind, or kind + DISK_KINDS when it was behind the call.
   int fatal() const { return control_->fatal; }
@@ -47,6 +52,8 @@ class PowerCut {
 
   // The server is gone: its directory becomes what the power loss left.
   void cut(std::mt19937* random);
+  // The same where nothing survives that was not synced.
+  void cut_all_unsynced();
 
   static const char* kind_name(int kind);
 
@@ -75,10 +82,12 @@ class PowerCut {
   void on_entry(const disk_entry& entry, const std::string& path, const std::string& path2,
                 std::string data);
   void on_synced(uint64_t pair);
+  enum class Survives { kNothing, kAll, kSome };  // of what was not synced
+  void cut(Survives what, std::mt19937* random);
   void rebuild() const;
   static void apply(const Change& change, Names* names);
   static void apply(const Write& write, std::string* bytes);
-  static void survive(File* file, int mode, std::mt19937* random);
+  static void survive(File* file, Survives what, std::mt19937* random);
 
   const std::string directory_, shared_path_;
   disk_control* control_ = nullptr;

@@ -24,6 +24,29 @@ void Checkers::job_removed(const JobRecord& record, bool by_client, TimeMs wall)
   if (told != acknowledged_.end() && told->second == record.salt) acknowledged_.erase(told);
 }
 
+void Checkers::expired(TimeMs wall) const {
+  for (const auto& [key, job] : store.jobs()) {
+    const JobRecord& record = *job.record;
+    if (is_final(record.state) && record.expire_at <= wall) {
+      violated("job " + key_text(key) + " outlives its retention and a sweep");
+    }
+  }
+  for (const auto& [key, rest] : store.tombstones()) {
+    if (rest->expire_at <= wall) violated("a tombstone outlives its retention and a sweep");
+  }
+}
+
+void Checkers::unnamed_gone() const {
+  std::set<Digest> named;
+  for (const auto& [key, job] : store.jobs()) {
+    const auto names = named_blobs(*job.record);
+    named.insert(names.begin(), names.end());
+  }
+  for (const auto& [digest, blob] : disk) {
+    if (!named.contains(digest)) violated("I11: a blob that nobody names outlives its grace");
+  }
+}
+
 void Checkers::tombstone_removed(const JobKey& key, TimeMs wall) {
   const auto found = buried_.find(key);
   if (found == buried_.end()) violated("a tombstone that nobody left");

@@ -84,6 +84,10 @@ class Checkers {
   };
   void blob_removed(const Digest& digest, const BlobRemoval& how) const;
 
+  // After a sweep of everything that is kept no longer, and another of what nobody names.
+  void expired(TimeMs wall) const;
+  void unnamed_gone() const;
+
   // A record that came into the store by other ways than our writes.
   void allow(const std::string& write_id) { applied_.insert(write_id); }
 

@@ -126,6 +126,28 @@ bool World::remove_blobs() {
   return true;
 }
 
+// At rest, time goes on: one sweep takes every job that ended, and another whatever only those
+// named. A core that still held a blob, or a sweeper that never ended its pause, would show here.
+void World::outlive_retention() {
+  sweep_records();  // the sweeper notices a clock that was set
+  TimeMs last = now_ + Sweeper::kClockJumpMs;
+  for (const auto& [key, job] : checkers_.store.jobs()) {
+    last = std::max(last, job.record->expire_at);
+  }
+  for (const auto& [key, rest] : checkers_.store.tombstones()) {
+    last = std::max(last, rest->expire_at);
+  }
+  // Of a file, too, that is younger than the time is now: a clock was set back.
+  for (const auto& [digest, blob] : checkers_.disk) last = std::max(last, blob.put_at);
+  advance_to(last);
+  sweep_records();
+  checkers_.expired(now_);
+  advance(grace_ms_ + 1);
+  sweep_garbage();
+  while (remove_blobs()) continue;
+  checkers_.unnamed_gone();
+}
+
 // Puts up to here are known to whoever asked for them.
 uint64_t World::settled() const {
   uint64_t settled = puts_landed_;

@@ -267,6 +267,7 @@ void World::run() {
   }
   live();
   check_rest();
+  outlive_retention();
   if (random_.chance(20)) replay();  // it costs as much as the run itself
 }
 

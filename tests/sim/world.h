@@ -31,8 +31,8 @@ class World {
  public:
   explicit World(const WorldOptions& options);
 
-  // A safety phase of chance, then a liveness phase without faults that must come to rest, then the
-  // same trace again (I9).
+  // A safety phase of chance, then a liveness phase without faults that must come to rest, then as
+  // much time as everything that ended is kept, then the same trace again (I9).
   void run();
 
   // ---- for the exhaustive run: chance is off, and a crash follows the events that are named
@@ -141,6 +141,7 @@ class World {
 
   void live();
   void check_rest();
+  void outlive_retention();
   void replay();
 
   const WorldOptions options_;

@@ -38,6 +38,9 @@ int x_close(sqlite3_file* f) {
   return real(f)->pMethods->xClose(real(f));
 }
 int x_read(sqlite3_file* f, void* data, int size, sqlite3_int64 at) {
+  if (of(f)->disk != nullptr) {
+    if (const int code = instance->before_read(); code != SQLITE_OK) return code;
+  }
   return real(f)->pMethods->xRead(real(f), data, size, at);
 }
 int x_write(sqlite3_file* f, const void* data, int size, sqlite3_int64 at) {
@@ -153,8 +156,16 @@ void LossyVfs::fail(Fault fault, int at, int count) {
   fail_count_ = count;
 }
 
+int LossyVfs::before_read() {
+  if (fault_ != Fault::kUnreadable) return SQLITE_OK;
+  calls_++;
+  const bool fails = calls_ >= fail_at_ && calls_ < fail_at_ + fail_count_;
+  return fails ? SQLITE_IOERR_READ : SQLITE_OK;
+}
+
 int LossyVfs::before(bool is_sync) {
   if (off_) return SQLITE_IOERR;
+  if (fault_ == Fault::kUnreadable) return SQLITE_OK;
   calls_++;
   if (fault_ == Fault::kNone || calls_ < fail_at_ || calls_ >= fail_at_ + fail_count_) {
     return SQLITE_OK;

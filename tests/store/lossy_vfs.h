@@ -18,14 +18,15 @@ namespace millrace {
 class LossyVfs {
  public:
   static constexpr const char* kName = "millrace-lossy";
-  enum class Fault : uint8_t { kNone, kIoError, kFull, kPowerOff };
+  enum class Fault : uint8_t { kNone, kIoError, kFull, kPowerOff, kUnreadable };
 
   LossyVfs();
   ~LossyVfs();
   LossyVfs(const LossyVfs&) = delete;
   LossyVfs& operator=(const LossyVfs&) = delete;
 
-  // From the `at`-th write, truncation or sync on (from 1), `count` of them fail so.
+  // From the `at`-th write, truncation or sync on (from 1), `count` of them fail so; kUnreadable:
+  // of the reads.
   void fail(Fault fault, int at, int count = 1);
   bool reached() const { return calls_ >= fail_at_; }
   // Everything fails from now on, as if the machine were off.
@@ -44,6 +45,7 @@ class LossyVfs {
   };
   // Of the calls below. SQLITE_OK: go on.
   int before(bool is_sync);
+  int before_read();
   Disk* disk(const std::string& path);
   sqlite3_vfs* system() const { return system_; }
 

@@ -1,7 +1,7 @@
 // Goal: whatever fails, and whenever power goes: what was reported applied is there, nothing is
 // half there, and a full disk loses nothing. Method: one load of batches over a file layer that
 // fails the first, second, third … write or sync, until it runs through; after each failure the
-// disk keeps a random part of what was not synced.
+// disk keeps a random part of what was not synced. Then the same for each read.
 #include <random>
 
 #include "engine/base/errors.h"
@@ -29,6 +29,23 @@ class Expected {
     for (size_t i = 0; i < batch.size(); i++) {
       doubt_.erase(batch[i].record->key);
       if (results[i] == WriteResult::kApplied) sure_[batch[i].record->key] = batch[i].record;
+    }
+  }
+  // While a read may fail: an answer is right, or says that there is none.
+  void ask_each(SqliteStore* store) {
+    for (const auto& [key, record] : sure_) {
+      const auto job = store->read(key);
+      if (job.ok()) {
+        ASSERT_TRUE(job->has_value() && (*job)->record == *record);
+      } else {
+        ASSERT_EQ(job.status().number(), errors::kStoreFailed) << job.status().message();
+      }
+    }
+    const auto page = store->list({}, "", 1000);
+    if (page.ok()) {
+      ASSERT_EQ(page->jobs.size(), sure_.size());
+    } else {
+      ASSERT_EQ(page.status().number(), errors::kStoreFailed) << page.status().message();
     }
   }
   void verify(SqliteStore* store) {
@@ -81,7 +98,7 @@ class SqliteFaults : public ::testing::Test {
   }
 
   // Six rounds of new jobs, second revisions and ends. Throws Fatal where the process would end.
-  void run_load(SqliteStore* store, Expected* expected) {
+  void run_load(SqliteStore* store, Expected* expected, int first = 0) {
     std::vector<JobRecord> live;
     for (int round = 0; round < 6; round++) {
       std::vector<Write> batch;
@@ -98,7 +115,7 @@ class SqliteFaults : public ::testing::Test {
       }
       std::erase_if(live, [](const JobRecord& record) { return record.rev == 3; });
       for (int i = 0; i < 4; i++) {
-        live.push_back(job(round * 10 + i));
+        live.push_back(job(first + round * 10 + i));
         add(live.back(), 0);
       }
       expected->sent(batch);
@@ -160,6 +177,52 @@ TEST_F(SqliteFaults, TheSameWithoutCheckpoints) {
 
 TEST_F(SqliteFaults, AFailedWriteOrSyncEndsTheProcessAndLosesNothing) {
   break_each_call(Fault::kIoError);
+}
+
+// Of an opening, a commit, a sweep or an answer. A record is never taken for absent, nor a store
+// for a new one, because its page was not read.
+TEST_F(SqliteFaults, AFailedReadIsSaidOrEndsTheProcessAndLosesNothing) {
+  for (int at = 1;; at++) {
+    ASSERT_LT(at, 2000);
+    SCOPED_TRACE(at);
+    LossyVfs vfs;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      std::filesystem::remove_all(entry);
+    }
+    Expected expected;
+    auto store = open_store(options());
+    run_load(store.get(), &expected);
+    store.reset();
+    vfs.fail(Fault::kUnreadable, at);
+    bool ended = false;
+    auto opened = open_sqlite_store(options());
+    if (opened.ok()) {
+      store = *std::move(opened);
+      try {
+        expected.ask_each(store.get());
+        EXPECT_TRUE(store->sweep(10, 10, nullptr).ok());
+        run_load(store.get(), &expected, 100);
+      } catch (const Fatal&) {
+        ended = true;
+      }
+    } else {
+      const int number = opened.status().number();
+      EXPECT_TRUE(number == errors::kStoreOpen || number == errors::kStoreFailed)
+          << opened.status().message();
+    }
+    const bool through = !vfs.reached();
+    vfs.fail(Fault::kNone, 0);
+    store.reset();
+    store = open_store(options());
+    ASSERT_NE(store, nullptr);
+    expected.verify(store.get());
+    if (HasFatalFailure()) return;
+    if (through) {
+      EXPECT_FALSE(ended);
+      EXPECT_GT(at, 50);  // there were so many reads
+      return;
+    }
+  }
 }
 
 TEST_F(SqliteFaults, AFailedSyncIsFatalAndNotRetried) {

@@ -13,6 +13,7 @@ enum disk_kind {
   DISK_UNLINK,
   DISK_WRITE,
   DISK_SEND,
+  DISK_READ, /* by the server itself, and only when it is named: to read changes nothing */
   DISK_KINDS
 };
 enum disk_deed { DISK_NOTHING, DISK_KILL, DISK_FAIL };
@@ -20,14 +21,17 @@ enum disk_deed { DISK_NOTHING, DISK_KILL, DISK_FAIL };
 struct disk_control {
   int32_t countdown; /* points of `kind` left until the deed; counted in all processes together */
   int32_t kind;      /* -1: any */
+  int32_t side;      /* of DISK_KILL: before the call (0), behind it (1), or either (-1) */
   int32_t deed;
   int32_t error;  /* the errno of DISK_FAIL */
   int32_t times;  /* how many calls in a row fail */
   int32_t tear;   /* a write that fails has written its first half */
+  int32_t lies;   /* a sync is said to be done, and is not */
   int32_t dead;   /* the power is off: nothing that is called from now on happens */
   int32_t server; /* pid, set by the shim */
   int32_t fatal;  /* the kind of the last deed, -1 before it; + DISK_KINDS: behind the call */
   int32_t lock;   /* of the journal: the pid that holds it, 0: nobody */
+  char only[128]; /* what the path of a file ends in whose calls fail; empty: any */
   int64_t points[DISK_KINDS];
   uint64_t journal_bytes; /* how much of the journal behind this block is written */
 };

@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
-#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -24,177 +22,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "tests/process/disk_shim/control.h"
+#include "tests/process/disk_shim/journal.h"
 
 #define EXPORT __attribute__((visibility("default")))
-#define REAL(name) ((__typeof__(&name))real(#name))
 
-static struct disk_control* control;
-static char root[PATH_MAX], setting[PATH_MAX * 2];
 static _Atomic uint64_t sync_count;
-
-static void* real(const char* name) {
-  return dlsym(RTLD_NEXT, name);
-}
-
-/* A template of workers may still be loading when its server is dead already and the next one is to
- * be noted. */
-static int is_template(void) {
-  char arguments[64] = "";
-  const int fd =
-      ((int (*)(const char*, int, ...))real("open"))("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  const ssize_t got = ((ssize_t(*)(int, void*, size_t))real("read"))(fd, arguments, 63);
-  close(fd);
-  const size_t first = strlen(arguments) + 1;
-  return got > (ssize_t)first && strcmp(arguments + first, "worker-template") == 0;
-}
-
-__attribute__((constructor)) static void open_control(void) {
-  const char* given = getenv("DISK_SHIM");
-  if (given == NULL) return;
-  snprintf(setting, sizeof setting, "%s", given);
-  char path[PATH_MAX + 16];
-  const char* colon = strchr(given, ':');
-  if (colon == NULL || colon - given >= PATH_MAX) abort();
-  snprintf(path, sizeof path, "%.*s", (int)(colon - given), given);
-  snprintf(root, sizeof root, "%s", colon + 1);
-  const int fd = ((int (*)(const char*, int, ...))real("open"))(path, O_RDWR | O_CLOEXEC);
-  if (fd < 0) abort();
-  control = mmap(NULL, DISK_FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (control == MAP_FAILED) abort();
-  close(fd);
-  if (control->server == 0 && !is_template()) control->server = getpid();
-}
-
-/* ---- points */
-
-static void wait_for_the_end(void) {
-  for (;;) pause();
-}
-
-/* As engine/base/signals.h: never to a whole group, nor to every process. */
-static int signal_process(pid_t pid, int number) {
-  if (pid <= 1) abort();
-  return kill(pid, number);
-}
-
-/* A point before (behind = 0) or behind a call. Nonzero: the call is to fail with this errno. */
-static int point(int kind, int behind) {
-  if (control == NULL) return 0;
-  if (__atomic_load_n(&control->dead, __ATOMIC_SEQ_CST)) wait_for_the_end();
-  if (!behind) __atomic_fetch_add(&control->points[kind], 1, __ATOMIC_RELAXED);
-  const int deed = __atomic_load_n(&control->deed, __ATOMIC_SEQ_CST);
-  if (deed == DISK_NOTHING || (control->kind >= 0 && control->kind != kind)) return 0;
-  if (deed == DISK_FAIL && behind) return 0;
-  const int left = __atomic_sub_fetch(&control->countdown, 1, __ATOMIC_SEQ_CST);
-  if (left > 0) return 0;
-  if (deed == DISK_FAIL) {
-    if (left <= -control->times) return 0;
-    control->fatal = kind;
-    return control->error;
-  }
-  if (left < 0) wait_for_the_end(); /* another process is ending it */
-  control->fatal = kind + (behind ? DISK_KINDS : 0);
-  __atomic_store_n(&control->dead, 1, __ATOMIC_SEQ_CST);
-  signal_process(control->server, SIGKILL);
-  wait_for_the_end();
-  return 0;
-}
-
-/* ---- the journal */
-
-static int below(const char* path) {
-  const size_t size = strlen(root);
-  return strncmp(path, root, size) == 0 && (path[size] == '/' || path[size] == '\0');
-}
-
-/* The absolute path that `name` means from `directory`; empty when it is not below the root. */
-static void locate(int directory, const char* name, char* out) {
-  char base[PATH_MAX] = "", link[64];
-  out[0] = '\0';
-  if (control == NULL) return;
-  if (name[0] != '/') {
-    snprintf(link, sizeof link, directory == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d",
-             directory);
-    const ssize_t got = readlink(link, base, sizeof base - 1);
-    if (got <= 0) return;
-    base[got] = '\0';
-  }
-  char path[PATH_MAX];
-  if (snprintf(path, sizeof path, "%s%s%s", base, base[0] ? "/" : "", name) >= (int)sizeof path)
-    return;
-  if (below(path)) strcpy(out, path);
-}
-
-/* The inode behind `fd` when it is a file or directory below the root, else 0; its path in `path`.
- */
-static uint64_t inode_of(int fd, char* path, int* is_directory) {
-  struct stat status;
-  if (control == NULL || fstat(fd, &status) != 0) return 0;
-  if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return 0;
-  char link[64];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  const ssize_t got = readlink(link, path, PATH_MAX - 1);
-  if (got <= 0) return 0;
-  path[got] = '\0';
-  if (!below(path)) return 0;
-  *is_directory = S_ISDIR(status.st_mode);
-  return status.st_ino;
-}
-
-static void note_entry(uint32_t op, uint64_t file, uint64_t offset, const char* path,
-                       const char* path2, const void* data, size_t size) {
-  const struct disk_entry entry = {
-      op, (uint32_t)strlen(path), (uint32_t)strlen(path2), (uint32_t)size, file, offset};
-  const size_t bytes = sizeof entry + entry.path_bytes + entry.path2_bytes + size;
-  const int32_t self = getpid();
-  for (int32_t holder = 0; !__atomic_compare_exchange_n(&control->lock, &holder, self, 0,
-                                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);) {
-    /* A worker may have been killed with the lock; its entry was not counted yet. */
-    if (holder != self && signal_process(holder, 0) != 0 && errno == ESRCH) {
-      __atomic_compare_exchange_n(&control->lock, &holder, 0, 0, __ATOMIC_SEQ_CST,
-                                  __ATOMIC_SEQ_CST);
-    }
-    sched_yield();
-    holder = 0;
-  }
-  char* at = (char*)control + DISK_JOURNAL_AT + control->journal_bytes;
-  if (DISK_JOURNAL_AT + control->journal_bytes + bytes > DISK_FILE_BYTES) abort();
-  memcpy(at, &entry, sizeof entry);
-  at += sizeof entry;
-  memcpy(at, path, entry.path_bytes);
-  at += entry.path_bytes;
-  memcpy(at, path2, entry.path2_bytes);
-  at += entry.path2_bytes;
-  if (size > 0) memcpy(at, data, size);
-  __atomic_fetch_add(&control->journal_bytes, bytes, __ATOMIC_SEQ_CST);
-  __atomic_store_n(&control->lock, 0, __ATOMIC_SEQ_CST);
-}
-
-/* errno stays as the call left it. */
-static void note(uint32_t op, uint64_t file, uint64_t offset, const char* path, const char* path2,
-                 const void* data, size_t size) {
-  const int saved = errno;
-  note_entry(op, file, offset, path, path2, data, size);
-  errno = saved;
-}
-
-static void note_written(int fd, const void* data, ssize_t size, off_t offset) {
-  char path[PATH_MAX];
-  int is_directory = 0;
-  if (size <= 0) return;
-  const uint64_t file = inode_of(fd, path, &is_directory);
-  if (file == 0) return;
-  if (offset < 0) offset = lseek(fd, 0, SEEK_CUR) - size;
-  note(DISK_WRITTEN, file, (uint64_t)offset, "", "", data, (size_t)size);
-}
-
-static int ours(int fd) {
-  char path[PATH_MAX];
-  int is_directory = 0;
-  return inode_of(fd, path, &is_directory) != 0;
-}
 
 /* ---- opening */
 
@@ -255,9 +87,14 @@ EXPORT int __openat64_2(int directory, const char* name, int flags) {
 /* Nonzero: the write is to fail with this errno, and only the first half of it to be made. */
 static int before_write(int fd, size_t* size) {
   if (control == NULL || !ours(fd)) return 0;
-  const int error = point(DISK_WRITE, 0);
+  const int error = point_of(fd, DISK_WRITE);
   if (error != 0) *size = control->tear ? *size / 2 : 0;
   return error;
+}
+
+/* Below a full disk or a broken one nobody plans a death: that is for writes which go well. */
+static void after_write(int fd, int error) {
+  if (control != NULL && error == 0 && ours(fd)) point(DISK_WRITE, 1);
 }
 
 /* What the caller is told of a write of which `done` bytes were made. */
@@ -286,6 +123,7 @@ EXPORT ssize_t write(int fd, const void* data, size_t size) {
   } else if (control != NULL) {
     note_written(fd, data, done, -1);
   }
+  after_write(fd, error);
   return told(done, error);
 }
 EXPORT ssize_t writev(int fd, const struct iovec* parts, int count) {
@@ -302,6 +140,7 @@ static ssize_t pwrite_any(int fd, const void* data, size_t size, off_t offset) {
   const ssize_t done =
       ((ssize_t(*)(int, const void*, size_t, off_t))real("pwrite"))(fd, data, size, offset);
   if (control != NULL) note_written(fd, data, done, offset);
+  after_write(fd, error);
   return told(done, error);
 }
 EXPORT ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
@@ -309,6 +148,51 @@ EXPORT ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
 }
 EXPORT ssize_t pwrite64(int fd, const void* data, size_t size, off_t offset) {
   return pwrite_any(fd, data, size, offset);
+}
+
+/* ---- reading */
+
+/* Nonzero: the read is to fail with this errno. Workers, who may ask for little, are left alone. */
+static int before_read(int fd) {
+  if (control == NULL || control->kind != DISK_READ || control->server != getpid()) return 0;
+  if (__atomic_load_n(&control->deed, __ATOMIC_SEQ_CST) != DISK_FAIL || !ours(fd)) return 0;
+  return point_of(fd, DISK_READ);
+}
+
+EXPORT ssize_t read(int fd, void* data, size_t size) {
+  const int error = before_read(fd);
+  if (error != 0) return told(-1, error);
+  return ((ssize_t(*)(int, void*, size_t))real("read"))(fd, data, size);
+}
+static ssize_t pread_any(int fd, void* data, size_t size, off_t offset) {
+  const int error = before_read(fd);
+  if (error != 0) return told(-1, error);
+  return ((ssize_t(*)(int, void*, size_t, off_t))real("pread"))(fd, data, size, offset);
+}
+EXPORT ssize_t pread(int fd, void* data, size_t size, off_t offset) {
+  return pread_any(fd, data, size, offset);
+}
+EXPORT ssize_t pread64(int fd, void* data, size_t size, off_t offset) {
+  return pread_any(fd, data, size, offset);
+}
+
+/* A page of a map that cannot be read is SIGBUS for who touches it; so is one behind the end of an
+ * empty file. */
+static void* map_any(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+  void* (*call)(void*, size_t, int, int, int, off_t) =
+      (void* (*)(void*, size_t, int, int, int, off_t))real("mmap");
+  if (fd < 0 || protection != PROT_READ || before_read(fd) == 0)
+    return call(at, size, protection, flags, fd, offset);
+  const int empty = memfd_create("unreadable", MFD_CLOEXEC);
+  void* map = call(at, size, protection, flags, empty, 0);
+  close(empty);
+  return map;
+}
+EXPORT void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+  return map_any(at, size, protection, flags, fd, offset);
+}
+EXPORT void* mmap64(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+  return map_any(at, size, protection, flags, fd, offset);
 }
 
 static int resize(int fd, off_t size, uint32_t op, int done) {
@@ -344,6 +228,10 @@ static int sync_any(int fd, const char* name) {
   if (error != 0) {
     errno = error;
     return -1;
+  }
+  if (control->lies) {
+    point(DISK_SYNC, 1);
+    return 0;
   }
   const uint64_t pair = (uint64_t)getpid() << 32 | atomic_fetch_add(&sync_count, 1);
   const char* folder = is_directory ? path : "";
