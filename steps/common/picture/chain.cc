@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "steps/common/picture/operation.h"
+#include "steps/common/picture/resolution.h"
 #include "steps/common/picture/tiff_join.h"
 #include "steps/common/vips/vips_start.h"
 
@@ -81,10 +82,8 @@ class ChainRun {
     load.shrink = shrink();
     source_ = load_vips(header.format, job_->file, load);
     if (source_.get() == nullptr) return picture_problem(*job_, "decoded");
-    const bool has_resolution = header.format == ImageFormat::kJpeg ||
-                                header.format == ImageFormat::kPng ||
-                                header.format == ImageFormat::kTiff;
-    facts_.per_mm = has_resolution ? vips_image_get_xres(source_.get()) : 0;
+    facts_.per_mm = header.format == ImageFormat::kTiff ? page_per_mm(source_.get())
+                                                        : stated_per_mm(*job_);
     if (frames) read_timing();
     return {};
   }

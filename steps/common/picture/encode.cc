@@ -260,6 +260,7 @@ Problem encode_picture(PictureJob* job, const OutputOptions& options,
   if (format == ImageFormat::kAvif) return encode_avif(job, options, facts, picture, file);
   Extras extras = select_extras(*job, options.metadata);
   extras.icc = facts.profile;
+  extras.per_mm = facts.per_mm;
   if (format == ImageFormat::kJpeg) {
     if (Problem problem = encode_jpeg(job, options, picture, file)) return problem;
   } else {
