@@ -111,7 +111,7 @@ struct TiffStyle {
   bool tiled = false, big = false;
   std::vector<float> dots_per_inch;  // of each page
   std::vector<std::string> iccs;     // of each page, instead of `icc`; empty: none
-  bool associated = false;  // the alpha is multiplied into the samples
+  bool associated = false;           // the alpha is multiplied into the samples
   std::string artist, copyright, make, icc;
 };
 std::string encode_tiff(const std::vector<Picture>& pages, const TiffStyle& style = {});

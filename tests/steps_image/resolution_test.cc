@@ -119,13 +119,13 @@ TEST(Resolution, StaysWhereAJpegIsTurnedCutOrCleanedWithoutLoss) {
   for (const auto& [name, file] : files_of_300_dots(scene(48, 48))) {
     if (file.compare(0, 2, "\xff\xd8") != 0) continue;
     const bool rgb = std::string(name).find("rgb") != std::string::npos;
-    for (const auto& [step, params] : std::vector<std::pair<const char*, ParamTexts>>{
-             {"rotate", {{"angle", "90"}}},
-             {"crop", {{"left", "16"}, {"top", "16"}}},
-             {"grayscale", {}},
-             {"grayscale", {{"quality", "70"}}},
-             {"optimize", {}},
-             {"metadata", {{"remove", "unsafe"}}}}) {
+    for (const auto& [step, params] :
+         std::vector<std::pair<const char*, ParamTexts>>{{"rotate", {{"angle", "90"}}},
+                                                         {"crop", {{"left", "16"}, {"top", "16"}}},
+                                                         {"grayscale", {}},
+                                                         {"grayscale", {{"quality", "70"}}},
+                                                         {"optimize", {}},
+                                                         {"metadata", {{"remove", "unsafe"}}}}) {
       const StepAnswer answer = run_picture_step(step, file, params);
       ASSERT_TRUE(answer.ok()) << step << ", " << name << answer.message << answer.misuse;
       const bool untouched =

@@ -70,8 +70,8 @@ uint64_t jpeg_end(ByteView bytes, uint64_t at) {
 // Whether a frame header's components are what a JFIF segment makes decoders take them for.
 bool is_jfif_frame(ByteView bytes, uint64_t at) {
   const uint8_t count = bytes.u8(at + 9);
-  return count == 1 || (count == 3 && bytes.u8(at + 10) == 1 && bytes.u8(at + 13) == 2 &&
-                        bytes.u8(at + 16) == 3);
+  return count == 1 ||
+         (count == 3 && bytes.u8(at + 10) == 1 && bytes.u8(at + 13) == 2 && bytes.u8(at + 16) == 3);
 }
 
 // The JFIF segment, which may not be there, with the resolution where EXIF does not say it.
