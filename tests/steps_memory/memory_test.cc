@@ -83,6 +83,7 @@ std::string make_file(const std::string& kind, uint32_t width, uint32_t height) 
     return encode_jpeg(noisy(width, height, 3, 8), style);
   }
   if (kind == "rgba16") return encode_png(noisy(width, height, 4, 16));
+  if (kind == "p3") return encode_png(noisy(width, height, 4, 8), {.icc = icc_display_p3()});
   if (kind == "interlaced") return encode_png(noisy(width, height, 4, 16), {.interlaced = true});
   if (kind == "webp") return encode_webp(noisy(width, height, 4, 8), false);
   if (kind == "lossless") return encode_webp(noisy(width, height, 4, 8), true);
@@ -114,7 +115,7 @@ const File& file_of(const std::string& kind, uint32_t side) {
 }
 
 std::string media_type_of(const std::string& kind) {
-  if (kind == "rgba16" || kind == "interlaced") return "image/png";
+  if (kind == "rgba16" || kind == "interlaced" || kind == "p3") return "image/png";
   if (kind == "webp" || kind == "lossless" || kind == "frames_webp") return "image/webp";
   if (kind == "frames_gif") return "image/gif";
   if (kind.starts_with("heic")) return "image/heic";
@@ -247,6 +248,8 @@ std::vector<Case> cases() {
   add("dither", {"progressive", "rgba16", "frames_gif"});
   add("dither", few, {{"palette", "cga"}});
   add("watermark", few);
+  add("watermark", {"p3"});
+  add("watermark", {"p3"}, {{"colours", "keep"}});
   add("compare", {"turned", "interlaced", "webp"});
   add("metadata", {"jpeg", "rgba16"});
   add("placeholder", {"progressive", "interlaced"});
