@@ -349,6 +349,12 @@ void prove_acceptance(const TableRow& row) {
   const Picture picture = scene(48, 160);
   prove_that_the_rest_is_whole(row, "jpeg", encode_jpeg(picture));
   prove_that_the_rest_is_whole(row, "png", encode_png(picture));
+  // Of a still WebP that is cut nothing is had.
+  for (const bool lossless : {false, true}) {
+    const std::string webp = encode_webp(picture, lossless);
+    const StepAnswer answer = run_row(row, {webp.substr(0, webp.size() * 7 / 10), 48, 160}, accept);
+    EXPECT_EQ(answer.reason, "truncated") << answer.message << answer.misuse;
+  }
 }
 
 TEST_P(Table, Damage) {
