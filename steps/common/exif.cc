@@ -6,6 +6,22 @@ namespace millrace {
 namespace {
 
 constexpr uint16_t kOrientation = 274, kArtist = 315, kCopyright = 33432;
+constexpr uint16_t kAcross = 282, kUnit = 296;
+
+// 0: none, or a shape of pixels without a unit.
+double read_per_mm(const TiffReader& reader, const std::vector<TiffEntry>& entries) {
+  constexpr uint64_t kInch = 2, kCentimetre = 3;
+  const TiffEntry* across = find_tag(entries, kAcross);
+  const TiffEntry* entry = find_tag(entries, kUnit);
+  if (across == nullptr || across->type != 5 || across->count != 1) return 0;
+  const std::string bytes = reader.little_bytes(*across);
+  const ByteView ratio = view_of(bytes);
+  if (!ratio.has(0, 8) || ratio.le32(4) == 0) return 0;
+  const uint64_t unit = entry != nullptr ? reader.value(*entry) : kInch;
+  const double number = static_cast<double>(ratio.le32(0)) / ratio.le32(4);
+  const double per_mm = unit == kInch ? number / 25.4 : unit == kCentimetre ? number / 10 : 0;
+  return per_mm <= kPerMmMax ? per_mm : 0;
+}
 
 }  // namespace
 
@@ -27,6 +43,7 @@ ExifFacts read_exif(ByteView block) {
   if (const TiffEntry* entry = find_tag(entries, kCopyright)) {
     facts.copyright = reader.text(*entry, kExifTextMax);
   }
+  facts.per_mm = read_per_mm(reader, entries);
   return facts;
 }
 

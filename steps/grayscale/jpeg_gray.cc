@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "steps/common/icc.h"
+#include "steps/common/picture/resolution.h"
 #include "steps/grayscale/jpeg_codec.h"
 #include "steps/grayscale/jpeg_luma.h"
 #include "steps/grayscale/vips_gray.h"
@@ -189,6 +190,16 @@ void encode_pixels(JpegCodec* codec) {
   jpeg_finish_compress(&codec->target);
 }
 
+// What EXIF says of the resolution, which does not come along, is said by JFIF.
+void keep_resolution(const Job& job, jpeg_decompress_struct* source) {
+  if (job.options.metadata == Metadata::kKeep) return;
+  const int dots = dots_per_inch(read_exif(job.file.sub(job.header.exif)).per_mm);
+  if (dots == 0) return;
+  source->saw_JFIF_marker = TRUE;
+  source->density_unit = 1;
+  source->X_density = source->Y_density = static_cast<UINT16>(dots);
+}
+
 // Notes what was wrong with the profile, and returns the one that stays true: a gray one of a gray
 // picture.
 std::vector<uint8_t> profile_to_keep(JpegCodec* codec, std::vector<uint8_t> profile,
@@ -217,6 +228,7 @@ Problem gray_jpeg(Job* job) {
       codec->source.image_height != job->header.height) {
     return corrupt("JPEG", "its frame header is ambiguous");
   }
+  keep_resolution(*job, &codec->source);
   std::vector<uint8_t> profile = read_jpeg_profile(*job);
   const IccFacts icc = read_icc({profile.data(), profile.size()});
   const Route route = choose_route(*codec, icc);

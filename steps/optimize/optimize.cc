@@ -10,6 +10,7 @@
 #include "steps/common/picture/encode.h"
 #include "steps/common/picture/operation.h"
 #include "steps/common/picture/picture_step.h"
+#include "steps/common/picture/resolution.h"
 #include "steps/common/step_call.h"
 #include "steps/common/vips/vips_start.h"
 #include "steps/optimize/quality_search.h"
@@ -152,7 +153,9 @@ class Optimizer {
     options.effort = candidate.effort;
     options.exact_palette = true;
     std::string file;
-    if (Problem problem = encode_picture(job_, options, PictureFacts(), picture_.share(), &file)) {
+    PictureFacts facts;
+    facts.per_mm = stated_per_mm(*job_);
+    if (Problem problem = encode_picture(job_, options, facts, picture_.share(), &file)) {
       return problem;
     }
     offer(std::move(file), candidate.format, width_of(picture_), height_of(picture_), 1);

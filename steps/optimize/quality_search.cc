@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "steps/common/picture/operation.h"
+#include "steps/common/picture/resolution.h"
 #include "steps/common/picture/ssim.h"
 
 namespace millrace {
@@ -29,7 +30,9 @@ int tile_at(int side, int index, int count) {
 }  // namespace
 
 Problem Reference::encode(const OutputOptions& options, std::string* file) {
-  return encode_picture(job_, options, PictureFacts(), picture_.share(), file);
+  PictureFacts facts;
+  facts.per_mm = stated_per_mm(*job_);
+  return encode_picture(job_, options, facts, picture_.share(), file);
 }
 
 Problem Reference::judge(const std::string& file, double* likeness) {

@@ -145,6 +145,7 @@ TEST(Convert, CmykBecomesRgb) {
   ASSERT_TRUE(answer.ok()) << answer.message << answer.misuse;
   const Picture got = decoded(answer);
   ASSERT_EQ(got.bands, 3);
+  for (int band = 0; band < 3; ++band) EXPECT_GE(got.at(16, 16, band), 250) << band;
   TiffStyle tiff;
   tiff.photometric = 5;
   const Picture no_ink = make_picture(16, 16, 4, 8, [](int, int, int) { return 0; });

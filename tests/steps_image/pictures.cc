@@ -78,6 +78,10 @@ void set_up(jpeg_compress_struct* jpeg, const Picture& picture, const JpegStyle&
   jpeg->restart_interval = static_cast<unsigned>(style.restart);
   jpeg->arith_code = style.arithmetic ? TRUE : FALSE;
   if (style.progressive) jpeg_simple_progression(jpeg);
+  if (style.dots_per_inch > 0) {
+    jpeg->density_unit = 1;
+    jpeg->X_density = jpeg->Y_density = static_cast<UINT16>(style.dots_per_inch);
+  }
 }
 
 }  // namespace

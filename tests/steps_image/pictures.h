@@ -38,6 +38,7 @@ struct JpegStyle {
   bool ycck = false;           // of the same: as luma and chroma of the inverted inks
   int luma_h = 2, luma_v = 2;  // sampling of the first component; of the others 1
   int restart = 0;
+  int dots_per_inch = 0;
   std::string exif;                                  // block without prefix
   std::string icc;                                   // profile
   std::vector<std::pair<int, std::string>> markers;  // further ones
@@ -57,6 +58,7 @@ JpegFacts jpeg_facts(const std::string& bytes);
 
 struct PngStyle {
   bool interlaced = false;
+  uint32_t pixels_per_metre = 0;
   std::string exif, icc;
   std::vector<std::pair<std::string, std::string>> text;
   bool palette = false;  // an RGB picture of at most 256 colours
@@ -110,13 +112,16 @@ struct TiffStyle {
   int compression = 1;
   int orientation = 1;
   bool tiled = false, big = false;
-  bool associated = false;  // the alpha is multiplied into the samples
+  std::vector<float> dots_per_inch;  // of each page
+  std::vector<std::string> iccs;     // of each page, instead of `icc`; empty: none
+  bool associated = false;           // the alpha is multiplied into the samples
   std::string artist, copyright, make, icc;
 };
 std::string encode_tiff(const std::vector<Picture>& pages, const TiffStyle& style = {});
 struct TiffPage {
   Picture picture;
   int orientation = 1, compression = 1;
+  float dots_per_inch = 0;
   std::string artist, copyright, make, icc;
 };
 std::vector<TiffPage> decode_tiff(const std::string& bytes);

@@ -63,6 +63,9 @@ void write_extras(png_structp png, png_infop info, const PngStyle& style) {
     png_set_iCCP(png, info, "icc", 0, reinterpret_cast<png_const_bytep>(style.icc.data()),
                  static_cast<png_uint_32>(style.icc.size()));
   }
+  if (style.pixels_per_metre > 0) {
+    png_set_pHYs(png, info, style.pixels_per_metre, style.pixels_per_metre, PNG_RESOLUTION_METER);
+  }
   if (!style.exif.empty()) {
     std::string exif = style.exif;
     png_set_eXIf_1(png, info, static_cast<png_uint_32>(exif.size()),

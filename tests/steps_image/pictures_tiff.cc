@@ -29,7 +29,7 @@ int photometric_of(const Picture& picture, const TiffStyle& style) {
   return picture.bands <= 2 ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_RGB;
 }
 
-void set_fields(TIFF* tiff, const Picture& picture, const TiffStyle& style) {
+void set_fields(TIFF* tiff, const Picture& picture, const TiffStyle& style, size_t number) {
   TIFFSetField(tiff, TIFFTAG_IMAGEWIDTH, picture.width);
   TIFFSetField(tiff, TIFFTAG_IMAGELENGTH, picture.height);
   TIFFSetField(tiff, TIFFTAG_BITSPERSAMPLE, picture.bits);
@@ -46,9 +46,15 @@ void set_fields(TIFF* tiff, const Picture& picture, const TiffStyle& style) {
   set_text(tiff, TIFFTAG_ARTIST, style.artist);
   set_text(tiff, TIFFTAG_COPYRIGHT, style.copyright);
   set_text(tiff, TIFFTAG_MAKE, style.make);
-  if (!style.icc.empty())
-    TIFFSetField(tiff, TIFFTAG_ICCPROFILE, static_cast<uint32_t>(style.icc.size()),
-                 style.icc.data());
+  const std::string& icc = number < style.iccs.size() ? style.iccs[number] : style.icc;
+  if (!icc.empty()) {
+    TIFFSetField(tiff, TIFFTAG_ICCPROFILE, static_cast<uint32_t>(icc.size()), icc.data());
+  }
+  if (number < style.dots_per_inch.size()) {
+    TIFFSetField(tiff, TIFFTAG_RESOLUTIONUNIT, RESUNIT_INCH);
+    TIFFSetField(tiff, TIFFTAG_XRESOLUTION, style.dots_per_inch[number]);
+    TIFFSetField(tiff, TIFFTAG_YRESOLUTION, style.dots_per_inch[number]);
+  }
   TIFFSetField(tiff, TIFFTAG_ROWSPERSTRIP, 8);
 }
 
@@ -94,6 +100,10 @@ TiffPage read_page(TIFF* tiff) {
   page.artist = text_of(tiff, TIFFTAG_ARTIST);
   page.copyright = text_of(tiff, TIFFTAG_COPYRIGHT);
   page.make = text_of(tiff, TIFFTAG_MAKE);
+  uint16_t unit = RESUNIT_INCH;
+  TIFFGetFieldDefaulted(tiff, TIFFTAG_RESOLUTIONUNIT, &unit);
+  TIFFGetField(tiff, TIFFTAG_XRESOLUTION, &page.dots_per_inch);
+  if (unit == RESUNIT_CENTIMETER) page.dots_per_inch *= 2.54F;
   uint32_t size = 0;
   void* profile = nullptr;
   if (TIFFGetField(tiff, TIFFTAG_ICCPROFILE, &size, &profile))
@@ -116,8 +126,9 @@ TiffPage read_page(TIFF* tiff) {
 std::string encode_tiff(const std::vector<Picture>& pages, const TiffStyle& style) {
   const int fd = memfd_create("tiff", 0);
   TIFF* tiff = TIFFFdOpen(dup(fd), "test", style.big ? "w8" : "w");
-  for (const Picture& picture : pages) {
-    set_fields(tiff, picture, style);
+  for (size_t number = 0; number < pages.size(); ++number) {
+    const Picture& picture = pages[number];
+    set_fields(tiff, picture, style, number);
     if (style.tiled) {
       TIFFSetField(tiff, TIFFTAG_TILEWIDTH, 16);
       TIFFSetField(tiff, TIFFTAG_TILELENGTH, 16);

@@ -66,12 +66,6 @@ std::string markdown_row(const std::string& first, const std::vector<std::string
   return text + " |\n";
 }
 
-std::string mark() {
-  return encode_png(make_picture(10, 8, 4, 8, [](int x, int y, int band) {
-    return band == 3 ? 100 + x * 15 + y : band == 0 ? 255 : 0;
-  }));
-}
-
 std::string second_of(const TableRow& row, const Carrier& file) {
   if (row.step == "compare") return encode_png(gradient(file.width, file.height));
   return row.step == "watermark" ? mark() : "";
@@ -154,6 +148,13 @@ Carrier png_of(const Picture& picture, const PngStyle& style) {
   return {encode_png(picture, style), picture.width, picture.height};
 }
 
+std::string mark(int red, int green, int blue) {
+  return encode_png(make_picture(10, 8, 4, 8, [=](int x, int y, int band) {
+    const int colour[] = {red, green, blue, 100 + x * 15 + y};
+    return colour[band];
+  }));
+}
+
 StepAnswer run_row(const TableRow& row, const Carrier& file, ParamTexts more) {
   more.insert(row.params.begin(), row.params.end());
   return run_picture_step(row.step, file.bytes, std::move(more), second_of(row, file));
@@ -177,6 +178,20 @@ Picture seen_in(const StepAnswer& answer) {
   const std::string& bytes = answer.outputs.at(0);
   if (!is_heif_file(bytes)) return decoded(answer);
   return decoded(run_picture_step("convert", bytes, {{"format", "png"}}));
+}
+
+Picture rgb_of(const StepAnswer& answer) {
+  const std::string& bytes = answer.outputs.at(0);
+  const ::testing::Message what = ::testing::Message() << bytes.substr(0, 4);
+  Picture picture;
+  if (bytes.compare(0, 3, "GIF") == 0) {
+    picture = decode_gif(bytes).frames.at(0);
+  } else {
+    StepAnswer typed = answer;
+    typed.media_type = upload(bytes).results["media_type"];
+    picture = seen_in(typed);
+  }
+  return as_rgb(picture);
 }
 
 void expect_alike(const TableRow& row, const Seen& a, const Seen& b, int worst, double mean,

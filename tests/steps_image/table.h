@@ -65,6 +65,9 @@ struct Carrier {
 };
 Carrier png_of(const Picture& picture, const PngStyle& style = {});
 
+// The second input of the watermark, half covering; red in sRGB.
+std::string mark(int red = 255, int green = 0, int blue = 0);
+
 // The row's step on the file, with a second input of the right size where it needs one.
 StepAnswer run_row(const TableRow& row, const Carrier& file, ParamTexts more = {});
 // The same, written losslessly and decoded. An empty picture where none comes out.
@@ -78,6 +81,9 @@ bool is_heif_file(const std::string& bytes);
 // What is seen in a result. AVIF and HEIC are read by `convert`: libheif does not read all that it
 // codes without loss.
 Picture seen_in(const StepAnswer& answer);
+
+// The same as RGB, of a GIF its first frame, whatever the answer says that it is.
+Picture rgb_of(const StepAnswer& answer);
 
 // What came of two files is the same: equal facts, or pictures whose samples differ by at most
 // `worst` and `mean`. Dithered ones are compared by their mean colours when `mean` is not 0.

@@ -97,6 +97,7 @@ std::string make_file(const std::string& kind, uint32_t width, uint32_t height) 
   if (kind == "sampled_jpeg") return encode_jpeg(noisy(width, height, 3, 8));
   if (kind == "sampled_png") return encode_png(noisy(width, height, 4, 8));
   if (kind == "rgba16") return encode_png(noisy(width, height, 4, 16));
+  if (kind == "p3") return encode_png(noisy(width, height, 4, 8), {.icc = icc_display_p3()});
   if (kind == "interlaced") return encode_png(noisy(width, height, 4, 16), {.interlaced = true});
   if (kind == "webp") return encode_webp(noisy(width, height, 4, 8), false);
   if (kind == "lossless") return encode_webp(noisy(width, height, 4, 8), true);
@@ -135,7 +136,9 @@ const File& file_of(const std::string& kind, uint32_t given_side) {
 }
 
 std::string media_type_of(const std::string& kind) {
-  if (kind == "rgba16" || kind == "interlaced" || kind == "sampled_png") return "image/png";
+  if (kind == "rgba16" || kind == "interlaced" || kind == "sampled_png" || kind == "p3") {
+    return "image/png";
+  }
   if (kind == "webp" || kind == "lossless" || kind == "frames_webp") return "image/webp";
   if (kind == "frames_gif") return "image/gif";
   if (kind.starts_with("heic")) return "image/heic";
@@ -268,6 +271,8 @@ std::vector<Case> cases() {
   add("dither", {"progressive", "rgba16", "frames_gif"});
   add("dither", few, {{"palette", "cga"}});
   add("watermark", few);
+  add("watermark", {"p3"});
+  add("watermark", {"p3"}, {{"colours", "keep"}});
   add("compare", {"turned", "interlaced", "webp"});
   add("metadata", {"jpeg", "rgba16"});
   add("placeholder", {"progressive", "interlaced"});

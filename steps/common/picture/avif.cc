@@ -33,10 +33,9 @@ class AvifWriter {
  public:
   // False: failed() says why.
   bool write(const std::vector<uint8_t>& samples, int width, int height, int bands,
-             const OutputOptions& options, const PictureFacts& facts, const Extras& extras,
-             std::string* file) {
-    return make_image(samples, width, height, bands, facts) && encode(options) && add(extras) &&
-           finish(file);
+             const OutputOptions& options, const Extras& extras, std::string* file) {
+    return make_image(samples, width, height, bands, extras.icc) && encode(options) &&
+           add(extras) && finish(file);
   }
   std::string failed() const {
     return error_.message == nullptr ? "no reason given" : error_.message;
@@ -65,7 +64,7 @@ class AvifWriter {
   }
 
   bool make_image(const std::vector<uint8_t>& samples, int width, int height, int bands,
-                  const PictureFacts& facts) {
+                  const std::string& icc) {
     const bool gray = bands < 3;
     heif_image* image = nullptr;
     const heif_chroma chroma = gray         ? heif_chroma_monochrome
@@ -79,9 +78,8 @@ class AvifWriter {
       return false;
     }
     if (bands == 2 && !fill(heif_channel_Alpha, samples, width, height, bands, 1, 1)) return false;
-    if (!facts.profile.empty()) {
-      return good(heif_image_set_raw_color_profile(image, "prof", facts.profile.data(),
-                                                   facts.profile.size()));
+    if (!icc.empty()) {
+      return good(heif_image_set_raw_color_profile(image, "prof", icc.data(), icc.size()));
     }
     const Owned<heif_color_profile_nclx, heif_nclx_color_profile_free> nclx(
         heif_nclx_color_profile_alloc());
@@ -134,8 +132,8 @@ class AvifWriter {
 
 }  // namespace
 
-Problem encode_avif(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
-                    const VipsPicture& picture, std::string* file) {
+Problem encode_avif(PictureJob* job, const OutputOptions& options, const VipsPicture& picture,
+                    std::string* file) {
   if (options.lossless == 1) {
     return bad_parameter("lossless is true, and an AVIF has losses here; choose webp or png");
   }
@@ -143,9 +141,10 @@ Problem encode_avif(PictureJob* job, const OutputOptions& options, const Picture
   if (Problem problem = read_samples(job, picture, &samples)) return problem;
   if (job->cancelled || !job->progress(900)) return {};
   AvifWriter writer;
-  const Extras extras = select_extras(*job, options.metadata);
+  Extras extras = select_extras(*job, options.metadata);
+  extras.icc = job->profile;
   if (writer.write(samples, width_of(picture), height_of(picture), bands_of(picture), options,
-                   facts, extras, file)) {
+                   extras, file)) {
     return {};
   }
   return {writer.out_of_memory() ? Fault::kTooLarge : Fault::kUnsupported,

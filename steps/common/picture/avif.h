@@ -13,7 +13,7 @@ namespace millrace {
 inline constexpr uint32_t kAvifSideMax = 16384;  // what decoders take
 
 // 8 bits a sample; on the calling thread alone. The host is asked before, and not while it works.
-Problem encode_avif(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
-                    const VipsPicture& picture, std::string* file);
+Problem encode_avif(PictureJob* job, const OutputOptions& options, const VipsPicture& picture,
+                    std::string* file);
 
 }  // namespace millrace

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "steps/common/picture/operation.h"
+#include "steps/common/picture/resolution.h"
 #include "steps/common/picture/tiff_join.h"
 #include "steps/common/vips/vips_start.h"
 
@@ -81,10 +82,8 @@ class ChainRun {
     load.shrink = shrink();
     source_ = load_vips(header.format, job_->file, load);
     if (source_.get() == nullptr) return picture_problem(*job_, "decoded");
-    const bool has_resolution = header.format == ImageFormat::kJpeg ||
-                                header.format == ImageFormat::kPng ||
-                                header.format == ImageFormat::kTiff;
-    facts_.per_mm = has_resolution ? vips_image_get_xres(source_.get()) : 0;
+    facts_.per_mm =
+        header.format == ImageFormat::kTiff ? page_per_mm(source_.get()) : stated_per_mm(*job_);
     if (frames) read_timing();
     return {};
   }
@@ -145,10 +144,9 @@ class ChainRun {
     } else {
       *picture = std::move(source_);
     }
-    std::string profile;
     const bool keep = chain_->output.keep_profile && can_carry_profile(*picture);
-    if (Problem problem = import_colours(job_, keep, picture, &profile)) return problem;
-    if (number == 0) facts_.profile = profile;
+    job_->profile.clear();
+    if (Problem problem = import_colours(job_, keep, picture, &job_->profile)) return problem;
     if (Problem problem = apply_orientation(job_, orientation, picture)) return problem;
     for (const Operation& operation : chain_->operations) {
       if (!operation.apply) continue;
@@ -163,7 +161,6 @@ class ChainRun {
     for (int number = 0; number < pages && !job_->cancelled; ++number) {
       VipsPicture picture;
       std::string file;
-      facts_.profile.clear();
       if (Problem problem = page(number, &picture)) return problem;
       if (job_->cancelled) return {};
       if (Problem problem = finish(std::move(picture), 1, &file)) return problem;

@@ -5,6 +5,7 @@
 #include "steps/common/crc32.h"
 #include "steps/common/exif.h"
 #include "steps/common/picture/heif_notes.h"
+#include "steps/common/picture/resolution.h"
 #include "steps/common/tiff_file.h"
 #include "steps/common/webp_file.h"
 
@@ -66,12 +67,27 @@ uint64_t jpeg_end(ByteView bytes, uint64_t at) {
   return bytes.size;
 }
 
+// Whether a frame header's components are what a JFIF segment makes decoders take them for.
+bool is_jfif_frame(ByteView bytes, uint64_t at) {
+  const uint8_t count = bytes.u8(at + 9);
+  return count == 1 ||
+         (count == 3 && bytes.u8(at + 10) == 1 && bytes.u8(at + 13) == 2 && bytes.u8(at + 16) == 3);
+}
+
+// The JFIF segment, which may not be there, with the resolution where EXIF does not say it.
+std::string jfif_segment(std::string before, const Extras& extras, bool may_be_new) {
+  const int dots = dots_per_inch(extras.per_mm);
+  const bool told = read_exif(view_of(extras.exif)).per_mm > 0;
+  if (dots == 0 || told || jfif_density(before) == dots) return before;
+  return before.empty() && !may_be_new ? "" : with_density(std::move(before), dots);
+}
+
 // Ours stand behind JFIF's segment, or first. All other APPn but Adobe's and profiles go, and
 // comments.
 std::string replace_jpeg(std::string_view file, const Extras& extras) {
   const ByteView bytes = view_of(file);
   std::string before, kept;
-  bool has_profile = false;
+  bool has_profile = false, adobe = false, jfif_frame = false;
   uint64_t at = 2;
   for (;;) {
     while (bytes.u8(at) == 0xFF && bytes.u8(at + 1) == 0xFF) at += 1;  // fill bytes
@@ -80,6 +96,10 @@ std::string replace_jpeg(std::string_view file, const Extras& extras) {
     if (bytes.u8(at) != 0xFF || marker == 0xDA || !bytes.has(at, size)) break;
     const std::string_view segment = file.substr(at, size);
     const bool application = marker >= 0xE0 && marker <= 0xEF;
+    adobe = adobe || marker == 0xEE;
+    if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC) {
+      jfif_frame = is_jfif_frame(bytes, at);
+    }
     if (marker == 0xE0 && bytes.is(at + 4, "JFIF") && before.empty()) {
       before = segment;
     } else if (marker == 0xE2 && bytes.is(at + 4, kIccMark)) {
@@ -91,7 +111,7 @@ std::string replace_jpeg(std::string_view file, const Extras& extras) {
     at += size;
   }
   std::string out("\xff\xd8", 2);
-  out += before;
+  out += jfif_segment(before, extras, jfif_frame && !adobe);
   out += jpeg_extras(extras, has_profile);
   out += kept;
   at = std::min<uint64_t>(at, file.size());
@@ -379,6 +399,7 @@ std::string edit_exif(ByteView block, int orientation, bool location) {
 Extras select_extras(const PictureJob& job, Metadata policy, int orientation, bool location) {
   if (job.header.format == ImageFormat::kTiff) return select_tiff(job, policy);
   Extras extras;
+  extras.per_mm = stated_per_mm(job);
   const ByteView block = job.file.sub(job.header.exif);
   if (policy == Metadata::kKeep) {
     if (job.header.exif.size > 0) extras.exif = edit_exif(block, orientation, location);

@@ -18,6 +18,7 @@ struct Extras {
   std::string xmp;   // a packet
   std::string iptc;  // payload of a JPEG's APP13; no other format has it here
   std::string icc;   // used where the file carries no profile
+  double per_mm = 0;  // resolution that a JPEG says in its JFIF segment; 0: as it is
 };
 
 // The file with all its metadata replaced by `extras`. A profile that it carries stays; so does

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "steps/common/picture/dither_rows.h"
+#include "steps/common/picture/kept_profile.h"
 #include "steps/common/picture/operations.h"
 
 namespace millrace {
@@ -46,21 +47,27 @@ bool row_done(void* context, int row) {
   return watcher->job->progress(static_cast<uint32_t>(int64_t{row} * 900 / watcher->height));
 }
 
-Problem apply(PictureJob* job, const DitherOptions& options, VipsPicture* picture) {
+Problem apply(PictureJob* job, DitherOptions options, VipsPicture* picture) {
   if (Problem problem = to_8_bits(job, picture)) return problem;
+  const bool palette = !options.palette.empty();
+  const bool gray_palette = palette && is_gray(options.palette);
+  if (palette) {
+    const auto make_room = gray_palette ? make_room_for_gray : make_room_for_colours;
+    if (Problem problem = make_room(job, picture)) return problem;
+  }
+  if (Problem problem = fit_colours(job, picture, &options.palette)) return problem;
   const int width = width_of(*picture), height = height_of(*picture);
   int bands = bands_of(*picture);
   std::vector<uint8_t> samples;
   if (Problem problem = read_samples(job, *picture, &samples)) return problem;
   if (job->cancelled) return {};
-  const bool palette = !options.palette.empty();
   if (palette && bands < 3) {
     samples = change_bands(samples, bands, bands + 2);
     bands += 2;
   }
   Watcher watcher = {job, height};
   dither(options, width, height, bands, samples.data(), row_done, &watcher);
-  if (palette && is_gray(options.palette)) {
+  if (gray_palette) {
     samples = change_bands(samples, bands, bands - 2);
     bands -= 2;
   }

@@ -7,11 +7,11 @@
 #include <cmath>
 #include <memory>
 
-#include "steps/common/icc.h"
 #include "steps/common/jpeg_pixels/jpeg_writer.h"
 #include "steps/common/picture/avif.h"
 #include "steps/common/picture/container.h"
 #include "steps/common/picture/exact_png.h"
+#include "steps/common/picture/kept_profile.h"
 #include "steps/common/picture/picture_rows.h"
 #include "steps/common/png/png_write.h"
 
@@ -57,6 +57,14 @@ void drop_fields(VipsImage* image) {
   g_strfreev(fields);
 }
 
+// Alpha goes where there is none.
+Problem lay_over_background(PictureJob* job, const uint8_t background[3], VipsPicture* picture) {
+  if (!has_alpha(*picture)) return {};
+  Colour colour;
+  if (Problem problem = fit_colour(job, background, picture, &colour)) return problem;
+  return flatten(job, colour.data(), picture);
+}
+
 // Through what the format cannot hold.
 Problem fit_format(PictureJob* job, ImageFormat format, const OutputOptions& options,
                    VipsPicture* picture) {
@@ -65,7 +73,7 @@ Problem fit_format(PictureJob* job, ImageFormat format, const OutputOptions& opt
     if (Problem problem = to_8_bits(job, picture)) return problem;
   }
   if (format != ImageFormat::kJpeg) return {};
-  return flatten(job, options.background, picture);
+  return lay_over_background(job, options.background, picture);
 }
 
 int png_compression(int effort) {
@@ -143,15 +151,6 @@ Problem write_png(PictureJob* job, int effort, const Extras& extras, const VipsP
   return {};
 }
 
-// A coloured mark or background makes a gray picture coloured, and its gray profile unfit.
-void drop_unfit_profile(const PictureJob& job, const VipsPicture& picture, PictureFacts* facts) {
-  const ByteView icc = {reinterpret_cast<const uint8_t*>(facts->profile.data()),
-                        facts->profile.size()};
-  if (colours_of(picture) == 1 || read_icc(icc).space != IccSpace::kGray) return;
-  job.note("the result has colours, so the gray profile of the input was left out");
-  facts->profile.clear();
-}
-
 // A copy whose metadata are exactly what the saver should see.
 Problem prepare(const PictureJob& job, ImageFormat format, const PictureFacts& facts,
                 VipsPicture* picture) {
@@ -169,8 +168,8 @@ Problem prepare(const PictureJob& job, ImageFormat format, const PictureFacts& f
                              static_cast<int>(facts.delays.size()));
     vips_image_set_int(copy, "loop", facts.loop);
   }
-  if (format == ImageFormat::kTiff && !facts.profile.empty()) {
-    vips_image_set_blob_copy(copy, VIPS_META_ICC_NAME, facts.profile.data(), facts.profile.size());
+  if (format == ImageFormat::kTiff && !job.profile.empty()) {
+    vips_image_set_blob_copy(copy, VIPS_META_ICC_NAME, job.profile.data(), job.profile.size());
   }
   return {};
 }
@@ -249,17 +248,16 @@ bool can_animate(ImageFormat format) {
   return format == ImageFormat::kGif || format == ImageFormat::kWebp;
 }
 
-Problem encode_picture(PictureJob* job, const OutputOptions& options,
-                       const PictureFacts& given_facts, VipsPicture picture, std::string* file) {
-  PictureFacts facts = given_facts;
+Problem encode_picture(PictureJob* job, const OutputOptions& options, const PictureFacts& facts,
+                       VipsPicture picture, std::string* file) {
   const ImageFormat format = output_format(*job, options);
   const int page_height = height_of(picture) / facts.pages;
   if (Problem problem = check_sides(format, width_of(picture), page_height)) return problem;
   if (Problem problem = fit_format(job, format, options, &picture)) return problem;
-  drop_unfit_profile(*job, picture, &facts);
-  if (format == ImageFormat::kAvif) return encode_avif(job, options, facts, picture, file);
+  if (format == ImageFormat::kAvif) return encode_avif(job, options, picture, file);
   Extras extras = select_extras(*job, options.metadata);
-  extras.icc = facts.profile;
+  extras.icc = job->profile;
+  extras.per_mm = facts.per_mm;
   if (format == ImageFormat::kJpeg) {
     if (Problem problem = encode_jpeg(job, options, picture, file)) return problem;
   } else {

@@ -31,7 +31,6 @@ Problem read_output(const Params& params, OutputOptions* options);
 
 // What is to be encoded besides pixels.
 struct PictureFacts {
-  std::string profile;      // empty: sRGB, or gray as sRGB codes it
   std::vector<int> delays;  // of an animation, milliseconds
   int loop = 0;             // 0: for ever
   int pages = 1;

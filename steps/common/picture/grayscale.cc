@@ -1,5 +1,6 @@
 // grayscale as an entry of a list: the formulas of steps/common/gray.h on decoded pixels.
 #include "steps/common/gray.h"
+#include "steps/common/picture/kept_profile.h"
 #include "steps/common/picture/operations.h"
 
 namespace millrace {
@@ -11,6 +12,7 @@ Problem make(const Params& params, PictureJob*, OutputOptions*, Operation* opera
       params.text("method", "luma") == "luminance" ? GrayMethod::kLuminance : GrayMethod::kLuma;
   operation->apply = [row](PictureJob* job, int, VipsPicture* picture) -> Problem {
     if (colours_of(*picture) == 1) return {};
+    if (Problem problem = make_room_for_gray(job, picture)) return problem;
     const bool wide = is_wide(*picture);
     GrayRow layout = row;
     layout.bands = layout.bands_used = bands_of(*picture);

@@ -32,7 +32,8 @@ RowShape shape_of(int bands, bool wide);
 Problem to_memory(PictureJob* job, VipsPicture* picture);
 
 // Brings foreign pixels into the invariant, colours through the embedded profile. With `keep` the
-// profile of an RGB or gray picture is put into `profile` instead, and its pixels stay.
+// profile of an RGB or gray picture is put into `profile` instead, and its pixels stay
+// (kept_profile.h brings others among them).
 Problem import_colours(PictureJob* job, bool keep, VipsPicture* picture, std::string* profile);
 
 // Turns and mirrors as EXIF's `orientation` (1 to 8) says; needs the picture in memory if not 1

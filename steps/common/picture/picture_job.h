@@ -21,6 +21,8 @@ struct PictureJob {
   ImageHeader header;
   bool strict = true;  // damage is a failure, not a note
   bool cancelled = false;
+  // That the samples of the page at hand are kept in; empty: sRGB, or gray as sRGB codes it.
+  std::string profile;
 
   // Both answer whether to go on.
   bool write(std::string_view bytes) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 
+#include "steps/common/picture/kept_profile.h"
 #include "steps/common/picture/operations.h"
 
 namespace millrace {
@@ -48,9 +49,10 @@ Problem embed(PictureJob* job, const ResizeOptions& options, const OutputOptions
                             height_of(*picture));
   const bool alpha = has_alpha(*picture);
   const double unit = is_wide(*picture) ? 257 : 1;
-  const uint8_t* colour = output.background;
-  const bool gray = colour[0] == colour[1] && colour[1] == colour[2];
-  if (colours_of(*picture) == 1 && !gray) {  // gray on a coloured canvas is a coloured picture
+  Colour colour;
+  if (Problem problem = fit_colour(job, output.background, picture, &colour)) return problem;
+  if (colours_of(*picture) == 1 &&
+      !is_gray(colour)) {  // gray on a coloured canvas is a coloured picture
     const int bands = alpha ? 4 : 3;
     VipsImage* wide = nullptr;
     VipsImage* out = nullptr;
@@ -75,7 +77,8 @@ Problem embed(PictureJob* job, const ResizeOptions& options, const OutputOptions
   std::vector<double> values(static_cast<size_t>(bands));
   for (int band = 0; band < bands; ++band) {
     const bool is_alpha = alpha && band == bands - 1;
-    const uint8_t value = is_alpha ? (output.has_background ? 255 : 0) : colour[band % 3];
+    const uint8_t value =
+        is_alpha ? (output.has_background ? 255 : 0) : colour[static_cast<size_t>(band % 3)];
     values[static_cast<size_t>(band)] = value * unit;
   }
   VipsArrayDouble* array = vips_array_double_new(values.data(), bands);

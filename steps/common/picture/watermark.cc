@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "steps/common/picture/kept_profile.h"
 #include "steps/common/picture/operations.h"
 #include "steps/common/step_call.h"
 
@@ -81,6 +82,37 @@ Problem place(PictureJob* job, const Mark& mark, int width, int height, Placed* 
   return {};
 }
 
+// The mark's colours, as the samples that it is laid over mean theirs. A part at a time: only the
+// result is as large as the mark.
+Problem fit_mark(PictureJob* job, VipsPicture* picture, Placed* placed) {
+  constexpr size_t kPart = size_t{1} << 18;
+  if (placed->bands >= 3 && bands_of(*picture) < 3) {
+    if (Problem problem = make_room_for_colours(job, picture)) return problem;
+  }
+  if (job->profile.empty()) return {};
+  const bool alpha = placed->bands == 2 || placed->bands == 4;
+  const auto from = static_cast<size_t>(placed->bands);
+  const size_t kept = bands_of(*picture) >= 3 ? 3 : 1, to = kept + (alpha ? 1 : 0);
+  const size_t count = placed->samples.size() / from;
+  std::vector<uint8_t> samples(count * to), colours;
+  for (size_t first = 0; first < count; first += kPart) {
+    const size_t part = std::min(kPart, count - first);
+    const uint8_t* in = placed->samples.data() + first * from;
+    uint8_t* out = samples.data() + first * to;
+    colours.resize(part * 3);
+    for (size_t i = 0; i < part * 3; ++i) colours[i] = in[i / 3 * from + (from < 3 ? 0 : i % 3)];
+    if (Problem problem = fit_colours(job, picture, &colours)) return problem;
+    if (job->cancelled) return {};
+    for (size_t i = 0; i < part; ++i) {
+      std::copy_n(colours.data() + i * 3, kept, out + i * to);
+      if (alpha) out[i * to + kept] = in[i * from + from - 1];
+    }
+  }
+  placed->samples = std::move(samples);
+  placed->bands = static_cast<int>(to);
+  return {};
+}
+
 // over: colours weighted by what is seen of each. The picture has `in_bands`, the result `bands`:
 // more where a coloured mark lies on gray.
 template <typename Sample>
@@ -123,6 +155,8 @@ Problem lay_over(PictureJob* job, const Mark& mark, VipsPicture* picture) {
   if (Problem problem = place(job, mark, width_of(*picture), height_of(*picture), placed.get())) {
     return problem;
   }
+  if (Problem problem = fit_mark(job, picture, placed.get())) return problem;
+  if (job->cancelled) return {};
   const int in_bands = bands_of(*picture);
   const bool coloured = placed->bands >= 3 && in_bands < 3;
   const int bands = coloured ? in_bands + 2 : in_bands;
