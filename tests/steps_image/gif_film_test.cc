@@ -200,5 +200,31 @@ TEST_P(GifFrames, StayWithinTheCanvas) {
   prove_painter(row(), one, decode_gif(encode_gif(one.film)).frames);
 }
 
+// The second of three frames has fewer pixels than its place.
+TEST(GifFilms, ADamagedFrameIsRefusedOrTakenAsFarAsItGoes) {
+  GifFilm film = film_of({with(part(0, 0, 48, 40, kNone), 1, 2),
+                          with(part(0, 0, 48, 20, kNone), 1, 3, false, table_of(5)),
+                          with(part(1, 1, 5, 5, kNone), 1, 4)});
+  const std::vector<Picture> whole = decode_gif(encode_gif(film)).frames;
+  std::string gif = encode_gif(film);
+  const size_t height = gif.find(std::string("\0\0\0\0\x30\0\x14\0", 8));
+  ASSERT_NE(height, std::string::npos);
+  gif[height + 6] = 40;
+  const ParamTexts to_webp = {{"format", "webp"}, {"lossless", "true"}};
+  const StepAnswer refused = run_picture_step("convert", gif, to_webp);
+  EXPECT_EQ(refused.reason, "corrupt");
+  EXPECT_NE(refused.message.find("frame 2 has 960 of its 1920 pixels"), std::string::npos)
+      << refused.message;
+  ParamTexts accept = to_webp;
+  accept["damaged"] = "accept";
+  const StepAnswer taken = run_picture_step("convert", gif, accept);
+  ASSERT_TRUE(taken.ok()) << taken.message << taken.misuse;
+  const WebpAnimation after = decode_webp_animation(taken.outputs[0]);
+  ASSERT_EQ(after.frames.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(worst_difference(after.frames[i], whole[i]), 0) << "frame " << i;
+  }
+}
+
 }  // namespace
 }  // namespace millrace::testing
