@@ -48,6 +48,8 @@ const std::vector<Scenario>& scenarios() {
        bench_boundary},
       {"timeouts", "how late timeouts of steps that do not listen are kept, under noop4's load",
        bench_timeouts},
+      {"sim", "lives of jobs that the simulator gets through in a second of one core",
+       bench_simulator},
       {"replicas", "noop4 through 1, 2 and 4 replicas; their idle load, take-over, foreign waits",
        bench_replicas},
       {"idle", "memory, CPU and wake-ups of a server with nothing to do", bench_idle},

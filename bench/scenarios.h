@@ -25,9 +25,10 @@ bool bench_recovery(const BenchOptions& options);
 bool bench_start(const BenchOptions&
                      options);  // time to ready with an empty store and with many unfinished jobs
 bool bench_idle(const BenchOptions& options);
-bool bench_boundary(const BenchOptions& options);  // a call through a worker, without a server
-bool bench_timeouts(const BenchOptions& options);  // how late the ends of attempts come under load
-bool bench_replicas(const BenchOptions& options);  // several servers over one database
-bool bench_limits(const BenchOptions& options);    // what the machine can do without us
+bool bench_boundary(const BenchOptions& options);   // a call through a worker, without a server
+bool bench_timeouts(const BenchOptions& options);   // how late the ends of attempts come under load
+bool bench_simulator(const BenchOptions& options);  // the simulator's own rate
+bool bench_replicas(const BenchOptions& options);   // several servers over one database
+bool bench_limits(const BenchOptions& options);     // what the machine can do without us
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
 #include "server/sniff.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 

@@ -23,8 +23,8 @@
  *  6. Cpu-lane steps have no network, no files, and no new processes: opening a file fails with
  *     EACCES, other forbidden system calls end the process. Io-lane steps have the network, the
  *     settings that they declare, and of the file system the configured stores, their inputs, /etc
- *     and /usr; no other programs. Neither has the server's environment or its stderr; with
- *     `workers.isolation: thread` a plugin that is being written has both.
+ *     and /usr; to start a process ends theirs. Neither has the server's environment or stderr;
+ *     with `workers.isolation: thread` a plugin that is being written has both.
  */
 #ifndef MILLRACE_STEP_H
 #define MILLRACE_STEP_H

@@ -27,15 +27,20 @@ void note_culprit() {
   if (t_slot != 0) g_notes->culprit.compare_exchange_strong(nobody, t_slot);
 }
 
+// Whether the limit of memory leaves next to nothing. Writable, since the io lane's limit counts
+// nothing else.
+bool is_memory_full() {
+  void* probe =
+      mmap(nullptr, kMemoryProbeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (probe == MAP_FAILED) return true;
+  munmap(probe, kMemoryProbeBytes);
+  return false;
+}
+
 // The default action follows: SA_RESETHAND, and the fault happens again.
 void on_fatal_signal(int signal) {
   note_culprit();
-  void* probe = mmap(nullptr, kMemoryProbeBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (probe == MAP_FAILED) {
-    g_notes->memory_full.store(1);
-  } else {
-    munmap(probe, kMemoryProbeBytes);
-  }
+  if (is_memory_full()) g_notes->memory_full.store(1);
   raise(signal);
 }
 
@@ -53,9 +58,10 @@ void on_forbidden_call(int /*signal*/, siginfo_t* info, void* context) {
     if (!is_habit(path)) g_notes->refused_call.store(static_cast<uint32_t>(number) + 1);
     return answer_call(at, -EACCES);
   }
+  note_culprit();
   g_notes->forbidden_call.store(static_cast<uint32_t>(number) + 1);
-  // The signal is blocked while its handler runs: to cause it again is the end.
-  syscall(SYS_acct, nullptr);
+  // The signal is blocked while its handler runs: to cause it again is the end, in either lane.
+  syscall(SYS_execve, nullptr, nullptr, nullptr);
   _exit(128 + SIGSYS);
 }
 
@@ -101,6 +107,10 @@ void set_current_slot(uint32_t slot) {
   t_slot = slot;
 }
 
+void end_if_memory_is_full() {
+  if (g_notes != nullptr && is_memory_full()) abort();
+}
+
 void write_death_notes(Slab* slab, bool cpu_lane) {
   g_notes = &slab->header();
   struct sigaction action {};
@@ -109,15 +119,13 @@ void write_death_notes(Slab* slab, bool cpu_lane) {
   for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) {
     sigaction(signal, &action, nullptr);
   }
-  if (!cpu_lane) {
-    std::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG
-    on_exit(on_regular_exit, nullptr);
-    return;
-  }
   struct sigaction forbidden {};
   forbidden.sa_sigaction = on_forbidden_call;
   forbidden.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGSYS, &forbidden, nullptr);
+  if (cpu_lane) return;
+  std::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG
+  on_exit(on_regular_exit, nullptr);
 }
 
 std::string how_it_died(int status, const SlabHeader& notes) {

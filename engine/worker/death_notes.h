@@ -9,12 +9,16 @@
 
 namespace millrace {
 
-// Installs the handlers; before the sandbox is entered. On the cpu lane SIGSYS is handled too.
-// [main, in a worker]
+// Installs the handlers; before the sandbox is entered. [main, in a worker]
 void write_death_notes(Slab* slab, bool cpu_lane);
 
 // Which call the current thread runs: 1 + its slot, 0 for none.
 void set_current_slot(uint32_t slot);
+
+// Ends the process, to the account of the current thread's call, when that call failed where next
+// to no memory is left: what it may still hold would fail the calls beside and after it. Nothing
+// happens in the server's own process. [any, io lane]
+void end_if_memory_is_full();
 
 // A thread that is to note even that its stack overflowed needs another one for the handler.
 class SignalStack {

@@ -97,6 +97,7 @@ class WorkerPool final : public Workers {
   void kill_now(WorkerLink& link);
   static int64_t next_check_of(WorkerLink& link, WorkerLink::Held& held, int64_t now_us);
   uint32_t wanted(Crew which) const;
+  WorkerLimits limits_of(Crew which) const;
   void retire_if_done(WorkerLink& link);
   void compute_next_check(int64_t now_us);
   void note_health(int64_t now_us);

@@ -73,15 +73,20 @@ uint32_t WorkerPool::wanted(Crew which) const {
   return std::min(count, slots(Lane::kIo));
 }
 
+WorkerLimits WorkerPool::limits_of(Crew which) const {
+  WorkerLimits limits = options_.worker_limits;
+  if (which != Crew::kCpu) limits.memory_bytes_max += kIoStackBytes * slots(Lane::kIo);
+  return limits;
+}
+
 bool WorkerPool::spawn(Crew which, int64_t now_us) {
   int worker_socket = -1;
   auto made = WorkerLink::create(next_id_, which, &worker_socket);
   bool ok = made.ok();
   if (ok) {
     WorkerLink& link = **made;
-    ok = template_.fork_worker(link.id, static_cast<uint8_t>(lane_of(which)),
-                               which == Crew::kCpu ? options_.worker_memory_bytes_max : 0,
-                               worker_socket, link.slab().descriptor());
+    ok = template_.fork_worker(link.id, lane_of(which), limits_of(which), worker_socket,
+                               link.slab().descriptor());
     link.slab().close_descriptor();
     close(worker_socket);
   }

@@ -27,7 +27,6 @@ constexpr rlim_t kCpuDescriptorsMax = 64;
 constexpr rlim_t kIoDescriptorsMax = 4096;
 constexpr int64_t kAllowanceKeptUs = 1'000'000;
 constexpr rlim_t kAllowanceSlackSeconds = 2;
-constexpr rlim_t kCoresOfAStep = 2;
 
 void set_limit(__rlimit_resource resource, rlim_t value) {
   rlimit limit{};
@@ -38,13 +37,19 @@ void set_limit(__rlimit_resource resource, rlim_t value) {
   setrlimit(resource, &limit);
 }
 
-uint64_t address_space_bytes() {
-  unsigned long pages = 0;
+// Of /proc/self/statm: all address space, and what of it is private and writable.
+struct MappedBytes {
+  uint64_t all = 0, data = 0;
+};
+
+MappedBytes mapped_bytes() {
+  unsigned long all = 0, data = 0;
   if (FILE* file = fopen("/proc/self/statm", "re")) {
-    if (fscanf(file, "%lu", &pages) != 1) pages = 0;
+    if (fscanf(file, "%lu %*u %*u %*u %*u %lu", &all, &data) != 2) all = data = 0;
     fclose(file);
   }
-  return uint64_t{pages} * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return {all * page, data * page};
 }
 
 void apply_limits(const SandboxPlan& plan) {
@@ -53,8 +58,10 @@ void apply_limits(const SandboxPlan& plan) {
   set_limit(RLIMIT_NOFILE, cpu ? kCpuDescriptorsMax : kIoDescriptorsMax);
   set_limit(RLIMIT_FSIZE, cpu ? 0 : static_cast<rlim_t>(kBlobBytesMax));
   set_limit(RLIMIT_MEMLOCK, 0);
-  if (plan.memory_bytes_max > 0)
-    set_limit(RLIMIT_AS, address_space_bytes() + plan.memory_bytes_max);
+  if (plan.memory_bytes_max == 0) return;
+  const MappedBytes now = mapped_bytes();
+  if (cpu) set_limit(RLIMIT_AS, now.all + plan.memory_bytes_max);
+  if (!cpu) set_limit(RLIMIT_DATA, now.data + plan.memory_bytes_max);
 }
 
 // As root: leaves only the right to use files of any owner, which a `file:` store may need.
@@ -132,7 +139,7 @@ void CpuAllowance::allow(int64_t timeout_ms) {
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
   rlimit limit{};
   limit.rlim_cur = static_cast<rlim_t>(used.tv_sec) + kAllowanceSlackSeconds +
-                   kCoresOfAStep * (static_cast<rlim_t>(timeout_ms) / 1000 + 1);
+                   cores_ * (static_cast<rlim_t>(timeout_ms) / 1000 + 1);
   limit.rlim_max = RLIM_INFINITY;
   setrlimit(RLIMIT_CPU, &limit);
 }

@@ -4,8 +4,9 @@
 // host; only a process with one thread, where the system allows it), Landlock (where the kernel has
 // it), and the filter of system calls, without which a worker does not start.
 //
-// Cpu lane: no files, no network, no processes, no code of its own. Io lane: the network, and of
-// the file system what resolvers and certificates need and the directories that it is granted.
+// Cpu lane: no files, no network, no processes, no code of its own. Io lane: no processes; the
+// network, and of the file system what resolvers and certificates need and the directories that it
+// is granted.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,10 @@ constexpr uint32_t kLayerSystemCalls = 16;
 
 struct SandboxPlan {
   Lane lane = Lane::kCpu;
-  uint64_t memory_bytes_max = 0;  // of address space beyond what the process has now; 0: no bound
-  std::vector<PathGrant> paths;   // io lane
+  // Beyond what the process has now: of address space in the cpu lane; in the io lane, which maps
+  // large inputs, of what is private and writable. 0: no bound.
+  uint64_t memory_bytes_max = 0;
+  std::vector<PathGrant> paths;  // io lane
 };
 
 // Closes all descriptors but those of `keep` and the standard ones, which become /dev/null.
@@ -39,13 +42,16 @@ void close_other_descriptors(const std::vector<int>& keep);
 // E140: the kernel has no filter for system calls. [main, in a worker]
 Result<uint32_t> enter_sandbox(const SandboxPlan& plan);
 
-// Raises the limit of CPU time so far that a step may run for `timeout_ms` from now on two cores,
-// and no further. Cheap: most calls find that there is enough left. [main, in a cpu worker]
+// Raises the limit of CPU time so far that a step may run for `timeout_ms` from now on so many
+// cores (WorkerLimits::step_cores), and no further. Cheap: most calls find that there is enough
+// left. [main, in a cpu worker]
 class CpuAllowance {
  public:
+  explicit CpuAllowance(uint32_t cores) : cores_(cores) {}
   void allow(int64_t timeout_ms);
 
  private:
+  const uint32_t cores_;
   int64_t armed_us_ = 0;
   int64_t armed_ms_ = -1;
 };

@@ -49,6 +49,10 @@ int open_a_file(uint32_t /*layers*/) {
   return open("/proc/version", O_RDONLY | O_CLOEXEC) < 0 ? 0 : 1;
 }
 
+int start_a_process(uint32_t /*layers*/) {
+  return fork() == 0 ? 0 : 1;
+}
+
 int run_a_program(uint32_t /*layers*/) {
   char name[] = "/bin/true";
   char* arguments[] = {name, nullptr};
@@ -95,12 +99,12 @@ SandboxProbe probe_sandbox(Lane lane) {
     probe.locked =
         died_of_it(status_of(lane, open_a_file)) &&
         died_of_it(status_of(lane, [](uint32_t) { return socket(AF_INET, SOCK_STREAM, 0); })) &&
-        died_of_it(status_of(lane, [](uint32_t) { return fork() == 0 ? 0 : 1; })) &&
-        died_of_it(status_of(lane, run_a_program));
+        died_of_it(status_of(lane, start_a_process)) && died_of_it(status_of(lane, run_a_program));
     return probe;
   }
   const bool paths = (probe.layers & kLayerLandlock) == 0 || status_of(lane, open_a_file) == 0;
-  probe.locked = paths && status_of(lane, run_a_program) == 0;
+  probe.locked = paths && died_of_it(status_of(lane, start_a_process)) &&
+                 died_of_it(status_of(lane, run_a_program));
   return probe;
 }
 

@@ -98,9 +98,15 @@ const int kRefusedAndNoted[] = {
 
 constexpr int kFchmodat2 = 452;  // younger than our headers; the same number everywhere
 
-const int kForbiddenToIo[] = {
+// No step of the io lane starts a process: it would outlive its attempt and the lane's limits.
+const int kStartsProcesses[] = {
+    SCMP_SYS(fork),
+    SCMP_SYS(vfork),
     SCMP_SYS(execve),
     SCMP_SYS(execveat),
+};
+
+const int kForbiddenToIo[] = {
     SCMP_SYS(ptrace),
     SCMP_SYS(process_vm_readv),
     SCMP_SYS(process_vm_writev),
@@ -183,6 +189,14 @@ int add_exit_rules(scmp_filter_ctx filter) {
 
 int add_io_rules(scmp_filter_ctx filter) {
   int bad = 0;
+  for (const int call : kStartsProcesses) {
+    bad |= seccomp_rule_add(filter, SCMP_ACT_TRAP, call, 0);
+  }
+  // Threads, as resolvers make them, are what the kernel lets share all of a process: the flag
+  // implies the others. clone3 hides its flags, and glibc falls back from it to clone.
+  bad |= seccomp_rule_add(filter, SCMP_ACT_TRAP, SCMP_SYS(clone), 1,
+                          SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+  bad |= seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   for (const int call : kForbiddenToIo) {
     bad |= seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, 0);
   }

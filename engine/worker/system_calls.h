@@ -15,8 +15,9 @@ constexpr bool kSanitized = false;
 // SIGSYS, whose handler (death_notes.h) notes the name; what libraries try out of habit fails with
 // EACCES. Unavailable E140: the kernel has no seccomp. [main, in a worker]
 Status lock_cpu_calls();
-// Takes from the io lane what would lead out of it: other programs, other processes' memory, modes
-// and owners of files, namespaces, kernel interfaces. They fail with EPERM. [main, in a worker]
+// Takes from the io lane what would lead out of it: to start a process is SIGSYS as above; other
+// processes' memory, modes and owners of files, namespaces and kernel interfaces fail with EPERM.
+// [main, in a worker]
 Status lock_io_calls();
 // Makes exit_group() of any thread SIGSYS, unless its second argument is kExitPass. [main]
 Status notice_exits();

@@ -160,14 +160,15 @@ Status TemplateLink::wait_loaded(int64_t timeout_us) {
   return {};
 }
 
-bool TemplateLink::fork_worker(uint64_t worker, uint8_t lane, uint64_t memory_bytes_max, int socket,
+bool TemplateLink::fork_worker(uint64_t worker, Lane lane, const WorkerLimits& limits, int socket,
                                int slab) {
   if (!loaded_ || socket_ < 0) return false;
   std::string packet;
   FrameWriter frame(&packet);
   frame.begin(FrameKind::kFork, worker);
-  frame.u8(lane);
-  frame.u64(memory_bytes_max);
+  frame.u8(static_cast<uint8_t>(lane));
+  frame.u64(limits.memory_bytes_max);
+  frame.u32(limits.step_cores);
   frame.end();
   const int descriptors[2] = {socket, slab};
   return send_packet(socket_, packet, descriptors, 2);

@@ -12,6 +12,7 @@
 
 #include "engine/plugin/declaration.h"
 #include "engine/worker/wire.h"
+#include "engine/worker/workers.h"
 
 namespace millrace {
 
@@ -46,7 +47,7 @@ class TemplateLink {
   const std::vector<PluginProblem>& crashed_files() const { return refused_; }
 
   // Asks for a worker; kForked or kForkFailed follows. False: the template cannot take it now.
-  bool fork_worker(uint64_t worker, uint8_t lane, uint64_t memory_bytes_max, int socket, int slab);
+  bool fork_worker(uint64_t worker, Lane lane, const WorkerLimits& limits, int socket, int slab);
   // Kills a worker that there is no pidfd of. False: as above.
   bool kill_worker(uint64_t worker);
   // Reads what it said. kDied comes once, after everything else it said.

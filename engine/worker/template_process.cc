@@ -117,7 +117,8 @@ class TemplateProcess {
     FrameReader reader = frame.reader();
     WorkerStart start;
     start.lane = static_cast<Lane>(reader.u8());
-    start.memory_bytes_max = reader.u64();
+    start.limits.memory_bytes_max = reader.u64();
+    start.limits.step_cores = reader.u32();
     start.socket = descriptors[0];
     start.slab = descriptors[1];
     start.plugins = &plugins_;

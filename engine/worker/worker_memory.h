@@ -3,8 +3,7 @@
 // A step declares what it takes for each pixel (mr_step.memory_base and what follows), the images'
 // sizes are known from their headers: so much is taken from the budget before a worker is given the
 // call, and comes back when the worker has done with it, however that ends. It is a reckoning, not
-// a bound on what a process takes (that is worker_memory_bytes_max): it keeps large images from
-// piling up.
+// a bound on what a process takes (that is WorkerLimits): it keeps large images from piling up.
 //
 // Order: calls that do not fit wait, first come, first served; those behind may go before the first
 // that waits while they fit, kMemoryOvertakesMax of them at most. Calls that need none never wait.

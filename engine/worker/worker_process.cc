@@ -108,10 +108,10 @@ size_t spin(Inbox* inbox) {
 
 // One step at a time. Replies of quick steps travel together; a finished one never waits for a slow
 // step behind it.
-[[noreturn]] void serve_cpu(WorkerContext* context, Inbox* inbox) {
+[[noreturn]] void serve_cpu(WorkerContext* context, Inbox* inbox, uint32_t step_cores) {
   const SignalStack stack;
   std::vector<int64_t> last_run_us(context->plugins->steps.size(), INT64_MAX);
-  CpuAllowance allowance;
+  CpuAllowance allowance(step_cores);
   CallBody body;
   CallEnd end;
   bool worked_hard = false;
@@ -190,7 +190,7 @@ void worker_process_main(const WorkerStart& start) {
   if (!cutter.next(&frame) || frame.kind != FrameKind::kSetup || !cutter.at_end()) abort();
   SandboxPlan plan;
   plan.lane = start.lane;
-  plan.memory_bytes_max = start.memory_bytes_max;
+  plan.memory_bytes_max = start.limits.memory_bytes_max;
   read_setup(frame.reader(), &context, &plan.paths);
   const Status started = start_plugins(*start.plugins, start.lane);
   if (!started.ok()) refuse(start.socket, started.message());
@@ -202,7 +202,7 @@ void worker_process_main(const WorkerStart& start) {
   ready.begin(FrameKind::kReady, 0);
   ready.end();
   if (!send_packet(start.socket, packet, nullptr, 0)) _exit(0);
-  if (start.lane == Lane::kCpu) serve_cpu(&context, &inbox);
+  if (start.lane == Lane::kCpu) serve_cpu(&context, &inbox, start.limits.step_cores);
   serve_io(&context, &inbox);
 }
 

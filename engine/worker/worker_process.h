@@ -7,6 +7,7 @@
 
 #include "engine/plugin/loader.h"
 #include "engine/worker/slab.h"
+#include "engine/worker/workers.h"
 
 namespace millrace {
 
@@ -14,7 +15,7 @@ struct WorkerStart {
   int socket = -1;  // owned
   int slab = -1;    // owned
   Lane lane = Lane::kCpu;
-  uint64_t memory_bytes_max = 0;
+  WorkerLimits limits;
   const LoadedPlugins* plugins = nullptr;
 };
 

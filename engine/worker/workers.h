@@ -56,6 +56,16 @@ struct PathGrant {
   bool change = false;  // make, write and remove; else read the files, and name them elsewhere too
 };
 
+// What the kernel grants the steps of one worker process.
+struct WorkerLimits {
+  // Address space in the cpu lane; in the io lane memory that is private and writable, beside
+  // kIoStackBytes for each call that may run there.
+  uint64_t memory_bytes_max = uint64_t{4} << 30;
+  // Cpu lane: CPU time of a step, beyond a slack of seconds, in units of its timeout.
+  uint32_t step_cores = 2;
+};
+constexpr uint64_t kIoStackBytes = 16 << 20;  // a call's thread, and its resolver's
+
 struct WorkerOptions {
   std::string steps_directory;  // of *.so
   uint32_t cpu = 1;             // worker processes of the cpu lane
@@ -69,7 +79,7 @@ struct WorkerOptions {
   // What is run as the template process, with the one argument worker-template.
   std::string executable = "/proc/self/exe";
   uint64_t memory_budget_bytes = UINT64_MAX;  // workers.memory: what running calls may be promised
-  uint64_t worker_memory_bytes_max = uint64_t{4} << 30;  // address space of a cpu worker's steps
+  WorkerLimits worker_limits;
 };
 
 struct MemoryStats {

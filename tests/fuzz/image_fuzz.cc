@@ -1,4 +1,5 @@
-// Fuzzes what upload looks at: any bytes end in a header within the limits or in one problem, and
+// Fuzzes what the server looks at by itself, outside of every sandbox, and what upload looks at:
+// any bytes have a media type or none, and end in a header within the limits or in one problem;
 // every segment of it lies within the file, and so does all that a decoder of AVIF or HEIC is
 // given; a PNG that passed is read to its end or left to libpng; the rows of a JPEG, AVIF or HEIC
 // are there or its decoder says why not, and a JPEG's can be written again; the frames of a GIF are
@@ -6,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/base/check.h"
@@ -89,6 +91,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace millrace;
   const ByteView file{data, size};
   const ProbeLimits limits{1'000'000, 50, 10'000};
+  const std::string_view sniffed = sniff_image({reinterpret_cast<const char*>(data), size});
+  CHECK(sniffed.empty() || sniffed.starts_with("image/"));
   ImageHeader header;
   const Problem problem = probe_image(file, limits, &header);
   CHECK(problem.message.empty() == (problem.fault == Fault::kNone));
@@ -103,7 +107,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(header.pixels <= limits.pixels_max);
     CHECK(header.exif.at <= size && header.exif.size <= size - header.exif.at);
     // The server's own look at the first bytes must not refuse what the step would take.
-    const auto sniffed = sniff_image({reinterpret_cast<const char*>(data), size});
     CHECK(is_heif(header.format)
               ? sniffed == "image/avif" || sniffed == "image/heic" || sniffed == "image/heif"
               : sniffed == media_type_of(header.format));

@@ -46,9 +46,21 @@ const Misdeed kCpuMisdeeds[] = {
 };
 
 const Misdeed kIoMisdeeds[] = {
-    {"crash", 0, "E162", "SIGSEGV"},      {"abort", 0, "E162", "SIGABRT"},
-    {"exit", 3, "E162", "exit status 3"}, {"hang", 0, "E161", "timeout of 500ms"},
-    {"exec", 0, "E160", "not permitted"},
+    {"crash", 0, "E162", "SIGSEGV"},
+    {"overflow", 0, "E162", "SIGSEGV"},
+    {"abort", 0, "E162", "SIGABRT"},
+    {"heap", 0, "E162", "SIGABRT"},
+    {"exit", 3, "E162", "exit status 3"},
+    {"_exit", 9, "E162", "exit status 9"},
+    {"hang", 0, "E161", "timeout of 500ms"},
+    {"spin", 0, "E161", "timeout of 500ms"},
+    {"allocate", 0, "E162", "limit of memory"},
+    {"blind", 0, "E162", "limit of memory"},
+    {"write", INT64_MAX, "E166", "larger than a worker can hand over"},
+    {"fork", 0, "E162", "it called clone"},
+    {"exec", 0, "E162", "it called execve"},
+    {"garbage", 0, "E162", "protocol of workers"},
+    {"garbage", 1, "E162", "protocol of workers"},
 };
 
 class Faults : public testing::Test {

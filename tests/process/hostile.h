@@ -57,21 +57,42 @@ int answers_in(const std::string& stream);
 // Submits one job after the other, each of which must succeed, until it is told to stop.
 class GoodClient {
  public:
+  // Runs some jobs first, while nobody disturbs it.
   explicit GoodClient(uint16_t port);
   ~GoodClient() { stop(); }
   void stop();
   int jobs() const { return jobs_; }
   double slowest_seconds() { return slowest_.exchange(0); }  // since it was asked last
+  double slowest_ever_seconds() const { return slowest_ever_; }
+  double undisturbed_seconds() const { return undisturbed_; }  // the slowest of the first ones
 
  private:
+  bool run_job(uint16_t port);
   void work(uint16_t port);
+  const std::string photo_;
   std::atomic<bool> stop_{false};
   std::atomic<int> jobs_{0};
-  std::atomic<double> slowest_{0};
+  std::atomic<double> slowest_{0}, slowest_ever_{0};
+  double undisturbed_ = 0;
   std::thread thread_;
 };
 
-uint64_t pss_bytes(pid_t pid);  // of this process alone
+// What a process and its descendants take together, looked at again and again: their highest.
+class MemoryWatch {
+ public:
+  explicit MemoryWatch(pid_t root);
+  ~MemoryWatch();
+  uint64_t peak_bytes() const { return peak_; }
+
+ private:
+  void look(pid_t root);
+  std::atomic<bool> over_{false};
+  std::atomic<uint64_t> peak_{0};
+  std::thread thread_;
+};
+
+uint64_t pss_bytes(pid_t pid);   // of this process alone
+uint64_t peak_bytes(pid_t pid);  // the most that it ever had resident, what it shares included
 int descriptors_of(pid_t pid);
 // Files under a server's data directory that are written and not yet what they will be.
 std::vector<std::string> temporary_files(const std::string& data);

@@ -40,7 +40,7 @@ class WorkerFixture {
   static WorkerOptions faulty() {
     WorkerOptions options;
     options.steps_directory = in_build("/tests/fault_steps");
-    options.worker_memory_bytes_max = 512 << 20;
+    options.worker_limits.memory_bytes_max = 512 << 20;
     return options;
   }
   static WorkerOptions real() {

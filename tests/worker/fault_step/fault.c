@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,18 @@ static int32_t use_other_thread(const mr_call* call) {
   return MR_OK;
 }
 
+static void* do_nothing(void* argument) {
+  return argument;
+}
+
+static int32_t make_thread(const mr_call* call) {
+  pthread_t thread;
+  const int error = pthread_create(&thread, NULL, do_nothing, NULL);
+  if (error != 0) return call->host->fail(call, "broken", strerror(error));
+  pthread_join(thread, NULL);
+  return say(call, "made");
+}
+
 static int32_t recurse(int depth) {
   volatile char frame[4096];
   frame[0] = (char)depth;
@@ -158,8 +171,22 @@ static void exit_badly(int code) {
   exit(code);
 }
 
+/* As a library that runs a helper. */
+static int32_t spawn_program(const mr_call* call) {
+  char* arguments[] = {"/bin/true", NULL};
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, arguments[0], NULL, NULL, arguments, NULL);
+  return error == 0 ? say(call, "spawned") : call->host->fail(call, "broken", strerror(error));
+}
+
 static int32_t fork_child(const mr_call* call) {
   const pid_t pid = fork();
+  if (pid == 0) _exit(0);
+  return say(call, pid > 0 ? "forked" : "refused");
+}
+
+static int32_t vfork_child(const mr_call* call) {
+  const pid_t pid = vfork();
   if (pid == 0) _exit(0);
   return say(call, pid > 0 ? "forked" : "refused");
 }
@@ -201,6 +228,7 @@ static int32_t run(const mr_call* call) {
   if (strcmp(how, "failed") == 0) return MR_FAILED;
   if (strcmp(how, "cancelled") == 0) return MR_CANCELLED;
   if (strcmp(how, "status") == 0) return 77;
+  if (strcmp(how, "own_thread") == 0) return make_thread(call);
   if (strcmp(how, "thread") == 0) return use_other_thread(call);
   if (strcmp(how, "wrong_output") == 0) return call->host->write(call, 9, "x", 1), MR_OK;
   if (strcmp(how, "wrong_type") == 0) return call->host->result_int(call, 0, 1), MR_OK;
@@ -221,6 +249,8 @@ static int32_t run(const mr_call* call) {
   if (strcmp(how, "exec") == 0) return run_program(call);
   if (strcmp(how, "raise") == 0) return raise((int)n), MR_OK;
   if (strcmp(how, "fork") == 0) return fork_child(call);
+  if (strcmp(how, "vfork") == 0) return vfork_child(call);
+  if (strcmp(how, "spawn") == 0) return spawn_program(call);
   if (strcmp(how, "environment") == 0) {
     const char* value = getenv("MILLRACE_TEST_SECRET");
     if (value == NULL) value = "";
