@@ -1,7 +1,8 @@
 // EXIF: the few facts that we read from a block, and the block that we write in its place.
 //
-// It knows orientation, artist, copyright and resolution (which it does not write); everything else in a block (places, serial numbers,
-// thumbnails, makers' secrets) is neither read nor ever written.
+// It knows orientation, artist, copyright and resolution (which it does not write); everything else
+// in a block (places, serial numbers, thumbnails, makers' secrets) is neither read nor ever
+// written.
 #pragma once
 
 #include <string>

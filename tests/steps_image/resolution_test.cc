@@ -49,13 +49,21 @@ std::string exif_with_dots(uint32_t dots, uint16_t unit) {
   return writer.take();
 }
 
+// libjpeg writes one, of no unit.
+std::string without_jfif(std::string jpeg) {
+  EXPECT_EQ(jpeg.compare(6, 4, "JFIF"), 0);
+  return jpeg.erase(2, 18);
+}
+
 // 300 dots on an inch, said in every way.
 std::vector<std::pair<const char*, std::string>> files_of_300_dots(const Picture& picture) {
-  JpegStyle jfif, exif, rgb;
+  JpegStyle jfif, exif, rgb, adobe;
   jfif.dots_per_inch = 300;
   exif.exif = exif_with_dots(300, 2);
   rgb = exif;
   rgb.rgb = true;
+  adobe.exif = exif.exif;
+  adobe.markers = {{0xEE, std::string("Adobe\0\144\0\0\0\0\1", 12)}};  // YCbCr, as by JFIF
   PngStyle png, interlaced, palette;
   png.pixels_per_metre = interlaced.pixels_per_metre = 11811;
   interlaced.interlaced = true;
@@ -65,7 +73,9 @@ std::vector<std::pair<const char*, std::string>> files_of_300_dots(const Picture
   avif.exif = exif.exif;
   return {{"jpeg", encode_jpeg(picture, jfif)},
           {"jpeg, by exif", encode_jpeg(picture, exif)},
+          {"jpeg without jfif, by exif", without_jfif(encode_jpeg(picture, exif))},
           {"jpeg of rgb, by exif", encode_jpeg(picture, rgb)},
+          {"jpeg with adobe's marker, by exif", without_jfif(encode_jpeg(picture, adobe))},
           {"png", encode_png(picture, png)},
           {"interlaced png", encode_png(picture, interlaced)},
           {"tiff", encode_tiff({picture}, tiff)},

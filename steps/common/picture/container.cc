@@ -87,7 +87,7 @@ std::string jfif_segment(std::string before, const Extras& extras, bool may_be_n
 std::string replace_jpeg(std::string_view file, const Extras& extras) {
   const ByteView bytes = view_of(file);
   std::string before, kept;
-  bool has_profile = false, adobe = false, jfif_frame = false;
+  bool has_profile = false, other_colours = false, jfif_frame = false;
   uint64_t at = 2;
   for (;;) {
     while (bytes.u8(at) == 0xFF && bytes.u8(at + 1) == 0xFF) at += 1;  // fill bytes
@@ -96,7 +96,7 @@ std::string replace_jpeg(std::string_view file, const Extras& extras) {
     if (bytes.u8(at) != 0xFF || marker == 0xDA || !bytes.has(at, size)) break;
     const std::string_view segment = file.substr(at, size);
     const bool application = marker >= 0xE0 && marker <= 0xEF;
-    adobe = adobe || marker == 0xEE;
+    if (marker == 0xEE) other_colours = bytes.u8(at + 15) != 1;  // Adobe's transform: not YCbCr
     if (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC) {
       jfif_frame = is_jfif_frame(bytes, at);
     }
@@ -111,7 +111,7 @@ std::string replace_jpeg(std::string_view file, const Extras& extras) {
     at += size;
   }
   std::string out("\xff\xd8", 2);
-  out += jfif_segment(before, extras, jfif_frame && !adobe);
+  out += jfif_segment(before, extras, jfif_frame && !other_colours);
   out += jpeg_extras(extras, has_profile);
   out += kept;
   at = std::min<uint64_t>(at, file.size());

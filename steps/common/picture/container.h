@@ -14,10 +14,10 @@ namespace millrace {
 
 // What goes into a file.
 struct Extras {
-  std::string exif;  // a TIFF structure, without "Exif\0\0"
-  std::string xmp;   // a packet
-  std::string iptc;  // payload of a JPEG's APP13; no other format has it here
-  std::string icc;   // used where the file carries no profile
+  std::string exif;   // a TIFF structure, without "Exif\0\0"
+  std::string xmp;    // a packet
+  std::string iptc;   // payload of a JPEG's APP13; no other format has it here
+  std::string icc;    // used where the file carries no profile
   double per_mm = 0;  // resolution that a JPEG says in its JFIF segment; 0: as it is
 };
 
