@@ -115,7 +115,8 @@ TEST_F(BadInput, ADecompressionBombFailsItsJob) {
 }
 
 TEST_F(BadInput, AnImageWithoutItsPixelsFailsItsJob) {
-  expect_failed_job(make_announced_png(900, 900), "gray", "corrupt");
+  expect_failed_job(make_announced_png(900, 900), "upload", "corrupt");  // more than deflate makes
+  expect_failed_job(make_announced_png(50, 50), "gray", "corrupt");
 }
 
 // ---- the request
