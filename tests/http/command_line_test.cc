@@ -101,7 +101,8 @@ const std::map<std::string, std::vector<std::string>> kNeeded = {
 
 TEST_F(CommandLine, StepsCheckFindsNothingWrongWithOurOwn) {
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "so slow that steps count as long ones, which should have been heard of meanwhile";
+  GTEST_SKIP()
+      << "so slow that steps count as long ones, which should have been heard of meanwhile";
 #endif
   int plugins = 0, limits = 0;
   for (const auto& entry : std::filesystem::directory_iterator(in_build("/steps"))) {
