@@ -86,11 +86,15 @@ bool World::poisonous(const StartStep& start) const {
 
 // ---- room
 
-// While older jobs wait in the store, a new one may run at once only when memory is half empty.
+// While older jobs wait in the store, a new one may run at once only when memory is half empty. A
+// job that was refused takes none, though a step of it may not have come to its end.
 void World::check_overtaking(const StartStep& start) {
   if (start.job.key != submitting_) return;
   std::set<JobKey> running;
-  for (const auto& [ticket, other] : running_) running.insert(other.start.job.key);
+  for (const auto& [ticket, other] : running_) {
+    const JobKey& key = other.start.job.key;
+    if (machine_.core().resident(key)) running.insert(key);
+  }
   if (static_cast<int64_t>(running.size()) < resident_max_ / 2) return;
   for (const auto& [key, job] : checkers_.store.jobs()) {
     if (is_final(job.record->state) || job.stolen || job.record->owner != NodeId{}) continue;
