@@ -155,7 +155,7 @@ TEST(Upload, RefusesBombsByTheirHeaders) {
   std::string png = encode_png(gradient(40, 30));
   png.replace(16, 8, std::string("\x00\x0c\x03\xca\x00\x0c\x03\xca", 8));
   EXPECT_EQ(told(upload(png)), "corrupt") << "the header's check sum no longer fits";
-  std::string gif = encode_gif({{{1, 2, 3}}});
+  std::string gif = encode_gif(GifStyle{{{1, 2, 3}}});
   gif.replace(6, 4, "\xff\xff\xff\xff");
   EXPECT_EQ(told(upload(gif)), "too_many_pixels");
   std::string webp = encode_webp_animation({gradient(40, 30), gradient(40, 30)}, 50, 0);

@@ -96,7 +96,7 @@ TEST(VipsStart, EveryOtherLoaderFailsByName) {
       encode_png(gradient(8, 8)),
       encode_webp(gradient(8, 8), true),
       encode_tiff({gradient(8, 8)}),
-      encode_gif({{{1, 2, 3}}}),
+      encode_gif(GifStyle{{{1, 2, 3}}}),
       "<svg xmlns='http://www.w3.org/2000/svg' width='5' height='5'/>",
       "%PDF-1.4\n",
       "P5 1 1 255 x"};
