@@ -81,6 +81,11 @@ StepAnswer by_list(const std::string& image, const std::vector<Link>& chain, Par
   return run_picture_step("transform", image, params, second);
 }
 
+// It states a resolution, which the PNGs between the steps would otherwise do of themselves.
+std::string photograph() {
+  return encode_jpeg(scene(90, 70), {.dots_per_inch = 300});
+}
+
 std::string named(const std::vector<Link>& chain) {
   std::string name;
   for (const Link& link : chain) name += std::string(link.step) + " ";
@@ -88,7 +93,7 @@ std::string named(const std::vector<Link>& chain) {
 }
 
 TEST(TransformChain, OfAJpegHasOneEncoder) {
-  const std::string image = encode_jpeg(scene(90, 70));
+  const std::string image = photograph();
   for (const std::vector<Link>& chain : chains()) {
     const ParamTexts params = {{"format", "jpeg"}, {"quality", "70"}};
     const StepAnswer list = by_list(image, chain, params);
@@ -100,7 +105,7 @@ TEST(TransformChain, OfAJpegHasOneEncoder) {
 // What the comparison above would see.
 TEST(TransformChain, AnEncoderBetweenTwoOperationsWouldShow) {
   const std::vector<Link> chain = {kRotate, kBlur};
-  const std::string image = encode_jpeg(scene(90, 70));
+  const std::string image = photograph();
   const ParamTexts params = {{"format", "jpeg"}, {"quality", "70"}};
   const StepAnswer between =
       run_picture_step("rotate", image, {{"angle", "90"}, {"quality", "70"}});
