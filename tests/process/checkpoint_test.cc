@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/process/power_cut.h"
+#include "tests/process/shimmed_disk.h"
 #include "tests/process/trial.h"
 
 namespace millrace {
@@ -21,24 +21,13 @@ constexpr const char* kDatabase = "/millrace.db";
 constexpr int kJobsMax = 20'000;   // some thousand make a log due
 constexpr size_t kKeyBytes = 200;  // the larger a record, the fewer
 
-class Checkpoint : public testing::Test {
+class Checkpoint : public ShimmedDisk {
  protected:
   void SetUp() override {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "a sanitizer's runtime must come before the shim";
-#endif
-    directory_ = make_directory("checkpoint");
-    settings_ = settings_in(directory_);
+    ShimmedDisk::SetUp();
+    if (IsSkipped()) return;
     std::ofstream(settings_.pipelines + "/record.yaml")
         << "pipeline: record\nsteps:\n  work: { use: noop }\n";
-    fs::create_directories(settings_.data);
-    power_ = std::make_unique<PowerCut>(settings_.data);
-    power_->begin();
-    settings_.environment = power_->environment();
-  }
-  void TearDown() override {
-    power_.reset();
-    if (!directory_.empty()) remove_tree(directory_);
   }
 
   // Until a write to the database was refused.
@@ -61,9 +50,6 @@ class Checkpoint : public testing::Test {
     }
   }
 
-  std::string directory_;
-  ServerSettings settings_;
-  std::unique_ptr<PowerCut> power_;
   std::vector<std::string> jobs_;
 };
 

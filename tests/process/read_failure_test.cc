@@ -12,7 +12,7 @@
 
 #include "engine/base/digest.h"
 #include "tests/process/photo.h"
-#include "tests/process/power_cut.h"
+#include "tests/process/shimmed_disk.h"
 #include "tests/process/trial.h"
 
 namespace millrace {
@@ -22,25 +22,14 @@ constexpr int kExitStoreOpen = 4, kExitStoreFailed = 5;
 constexpr const char* kDatabase = "/millrace.db";
 constexpr int kLargePhoto = 300;  // of more bytes than are copied into memory
 
-class ReadFailure : public testing::Test {
+class ReadFailure : public ShimmedDisk {
  protected:
   void SetUp() override {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "a sanitizer's runtime must come before the shim";
-#endif
-    directory_ = make_directory("read");
-    settings_ = settings_in(directory_);
+    ShimmedDisk::SetUp();
+    if (IsSkipped()) return;
     settings_.extra.push_back("steps=" + all_steps(directory_));
     write_pipeline("echo", "");
     write_pipeline("later", "  first: { use: fault, with: { how: sleep, n: 3000 } }\n");
-    std::filesystem::create_directories(settings_.data);
-    power_ = std::make_unique<PowerCut>(settings_.data);
-    power_->begin();
-    settings_.environment = power_->environment();
-  }
-  void TearDown() override {
-    power_.reset();
-    if (!directory_.empty()) remove_tree(directory_);
   }
 
   void write_pipeline(const std::string& name, const std::string& first) const {
@@ -81,9 +70,6 @@ class ReadFailure : public testing::Test {
     }
   }
 
-  std::string directory_;
-  ServerSettings settings_;
-  std::unique_ptr<PowerCut> power_;
   std::vector<Reply> ended_;
 };
 

@@ -90,6 +90,12 @@ class SqliteFaults : public ::testing::Test {
     return options;
   }
 
+  void empty_directory() {
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      std::filesystem::remove_all(entry);
+    }
+  }
+
   JobRecord job(int seed) {
     JobRecord record = suite_record(seed, 1'000'000 + seed);
     record.inputs = suite_blob_text(blob_of(seed));
@@ -133,9 +139,7 @@ class SqliteFaults : public ::testing::Test {
       ASSERT_LT(at, 1000);
       SCOPED_TRACE(at);
       LossyVfs vfs;
-      for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-        std::filesystem::remove_all(entry);
-      }
+      empty_directory();
       auto store = open_store(options());
       Expected expected;
       bool ended = false;
@@ -186,9 +190,7 @@ TEST_F(SqliteFaults, AFailedReadIsSaidOrEndsTheProcessAndLosesNothing) {
     ASSERT_LT(at, 2000);
     SCOPED_TRACE(at);
     LossyVfs vfs;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      std::filesystem::remove_all(entry);
-    }
+    empty_directory();
     Expected expected;
     auto store = open_store(options());
     run_load(store.get(), &expected);
@@ -241,9 +243,7 @@ TEST_F(SqliteFaults, AFullDiskAtAnyMomentIsAKnownOutcome) {
     ASSERT_LT(at, 1000);
     SCOPED_TRACE(at);
     LossyVfs vfs;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      std::filesystem::remove_all(entry);
-    }
+    empty_directory();
     SqliteOptions o = options();
     auto store = open_store(o);
     Expected expected;
