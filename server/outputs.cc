@@ -12,9 +12,8 @@ namespace {
 // altered stays so.
 Status unreadable(const char* what, const Status& status) {
   const std::string text = fmt::format("{} cannot be read: {}", what, status.message());
-  const bool later = status.code() == Code::kUnavailable || status.code() == Code::kBusy;
-  return later ? Status(status.code(), status.number(), text)
-               : Status::corrupt(errors::kBlobMissing, text);
+  return status.transient() ? Status(status.code(), status.number(), text)
+                            : Status::corrupt(errors::kBlobMissing, text);
 }
 
 void respond_blob_output(App& app, const ExchangeRef& ref, const BlobRef& blob,

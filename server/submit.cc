@@ -94,8 +94,7 @@ void on_uploads(App& app, const ExchangeRef& ref, const std::shared_ptr<Pending>
   const std::vector<Digest> wanted = submission.wanted();
   for (const Digest& digest : wanted) {
     app.runtime().read_blob(digest, [&app, ref, pending, digest](Result<Bytes> bytes) {
-      const Code code = bytes.ok() ? Code::kOk : bytes.status().code();
-      if (code == Code::kUnavailable || code == Code::kBusy) {
+      if (bytes.status().transient()) {
         pending->trouble = bytes.status();  // the request is right, it comes at a bad time
       } else {
         pending->submission->found(digest, bytes);

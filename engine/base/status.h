@@ -56,6 +56,8 @@ class [[nodiscard]] Status {
 
   bool ok() const { return code_ == Code::kOk; }
   Code code() const { return code_; }
+  // The same request may succeed later: nothing is wrong with it, and nothing is lost.
+  bool transient() const { return code_ == Code::kBusy || code_ == Code::kUnavailable; }
   int number() const { return number_; }
   const std::string& message() const { return message_; }
 

@@ -395,8 +395,7 @@ void LocalRuntime::load_blob(Ticket ticket, size_t port) {
       content->bytes = *std::move(bytes);
       blob.content = std::move(content);
       if (--waiting->second.missing == 0) send(ticket);
-    } else if (bytes.status().code() == Code::kUnavailable ||
-               bytes.status().code() == Code::kBusy) {
+    } else if (bytes.status().transient()) {
       // Waited out, but no longer than the step has.
       if (monotonic_us() >= waiting->second.call.until_us) {
         end_loading(ticket, StepOutcome::Kind::kTimeout);

@@ -190,8 +190,7 @@ void LocalRuntime::finish_adopt(const std::shared_ptr<PendingAdopt>& pending,
 void LocalRuntime::read_spilled(const std::shared_ptr<PendingAdopt>& pending, int step,
                                 const Digest& digest) {
   blob_threads_->read(digest, [this, pending, step, digest](Result<Bytes> text) {
-    const Code code = text.ok() ? Code::kOk : text.status().code();
-    if (code == Code::kUnavailable || code == Code::kBusy) {  // waited out, as all our own troubles
+    if (text.status().transient()) {  // waited out, as all our own troubles
       after(kRetryLoadMs, [this, pending, step, digest] { read_spilled(pending, step, digest); });
       return;
     }
