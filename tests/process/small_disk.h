@@ -1,21 +1,36 @@
-// SmallDisk: a file system of a test's own, to be filled. Needs the right to mount.
+// SmallDisk: a file system of a test's own, to be filled. Needs the right to mount, or to make a
+// namespace of users.
 #pragma once
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 namespace millrace {
+
+// Where this process may mount, and its children see it: nobody else. Its user stays who it is, so
+// that its files do. False: the kernel lets nobody do so, or the process has threads already.
+inline bool enter_mount_namespace() {
+  const uid_t uid = getuid();
+  const gid_t gid = getgid();
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  std::ofstream("/proc/self/setgroups") << "deny";
+  std::ofstream("/proc/self/uid_map") << uid << ' ' << uid << " 1";
+  std::ofstream("/proc/self/gid_map") << gid << ' ' << gid << " 1";
+  return true;
+}
 
 // A tmpfs that is mounted on a directory as long as this lives.
 class SmallDisk {
  public:
   SmallDisk(const std::string& path, const std::string& options) : path_(path) {
     std::filesystem::create_directories(path);
-    mounted_ = ::mount("none", path.c_str(), "tmpfs", 0, options.c_str()) == 0;
+    mounted_ = mount(options) || (errno == EPERM && enter_mount_namespace() && mount(options));
   }
   ~SmallDisk() {
     // Detached: a worker that is being reaped may still have a file of it.
@@ -46,6 +61,10 @@ class SmallDisk {
   void make_room() { std::filesystem::remove(path_ + "/filler"); }
 
  private:
+  bool mount(const std::string& options) {
+    return ::mount("none", path_.c_str(), "tmpfs", 0, options.c_str()) == 0;
+  }
+
   const std::string path_;
   bool mounted_ = false;
 };
