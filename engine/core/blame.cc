@@ -2,8 +2,9 @@
 //
 // Under process isolation a step cannot bring the server down, nobody is ever accused, and a death
 // costs nobody anything. Steps that run inside the server are suspects when it dies over them; each
-// then has the server to itself, so that the next death has one possible cause. The count is a fact
-// of the job: it is durable before the step starts again.
+// then has the server to itself, so that the next death has one possible cause. The first that a
+// step has to itself explains the one before, over it and others, as well. The count is a fact of
+// the job: it is durable before the step starts again.
 #include "engine/base/cover.h"
 #include "engine/base/errors.h"
 #include "engine/core/state.h"
@@ -21,7 +22,7 @@ void Core::State::accuse(Job& job, int step) {
   COVER("suspect");
   if (!suspect.alone || s.now.deaths > suspect.deaths) return;
   COVER("blamed");
-  s.now.deaths = suspect.deaths + 1;
+  s.now.deaths = suspect.deaths + (suspect.deaths == 0 && suspect.beside ? 2 : 1);
   job.fresh |= bit(step);
 }
 

@@ -25,7 +25,8 @@ struct CoreOptions {
   int64_t accepted_in_store = 0;          // unfinished jobs found at start
   DurationMs retention_ms = 7 * 86'400'000LL;
   // What the slot of the last boot tells (see Suspect). Each runs with no other step beside it, and
-  // is blamed when the server dies over it alone; after kStepDeathsMax it waits for a person.
+  // is blamed when the server dies over it alone, then also for the death before that made it a
+  // suspect; after kStepDeathsMax it waits for a person.
   std::vector<Suspect> suspects;
   bool steps_inside = false;   // steps run in this process, which may die over them
   uint64_t write_id_seed = 0;  // write ids are drawn from a sequence that starts here

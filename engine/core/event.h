@@ -206,13 +206,14 @@ using Event =
 // (workers.isolation: thread), and only they are noted: in a slot that survives the process, by the
 // host. For each StartStep it notes job, step and `deaths` before any thread gets the step, and
 // strikes the note off when it hands over the StepDone. What it finds running in the slot at start
-// are suspects, `alone` iff there was exactly one. A suspect of an earlier boot stays as it was
-// until it is started again or ClearSuspect comes. Not an event: CoreOptions::suspects.
+// are suspects, `alone` iff there was exactly one, `beside` iff at this death or an earlier one
+// since ClearSuspect there were more. A suspect of an earlier boot stays as it was until it is
+// started again or ClearSuspect comes. Not an event: CoreOptions::suspects.
 struct Suspect {
   JobId job;
   int step = 0;
   uint32_t deaths = 0;  // as StartStep said; makes counting twice harmless
-  bool alone = false;
+  bool alone = false, beside = false;
 };
 
 // ---- actions

@@ -17,7 +17,7 @@
 namespace millrace {
 namespace {
 
-// "JOB PLACE DEATHS alone|beside"
+// "JOB PLACE DEATHS alone|beside|alone,beside"
 std::optional<Suspect> parse_line(const std::string& line) {
   std::istringstream words(line);
   std::string job, company;
@@ -26,7 +26,8 @@ std::optional<Suspect> parse_line(const std::string& line) {
   const auto id = JobId::parse(job);
   if (!id || suspect.step < 0 || suspect.step >= kStepsMax) return std::nullopt;
   suspect.job = *id;
-  suspect.alone = company == "alone";
+  suspect.alone = company.starts_with("alone");
+  suspect.beside = company.ends_with("beside");
   return suspect;
 }
 
@@ -43,7 +44,8 @@ Status Suspects::open(const std::string& path, const LastRun& last) {
   for (const LastRun::Step& step : last.running) {
     const auto job = JobId::parse(step.job);
     if (!job || step.place >= kStepsMax) continue;
-    add({*job, static_cast<int>(step.place), step.deaths, last.running.size() == 1});
+    const bool alone = last.running.size() == 1;
+    add({*job, static_cast<int>(step.place), step.deaths, alone, !alone});
     log_event(LogLevel::kWarning, "step.suspect",
               {{"job", step.job},
                {"step", step.step},
@@ -56,9 +58,11 @@ Status Suspects::open(const std::string& path, const LastRun& last) {
   return save();
 }
 
-void Suspects::add(const Suspect& suspect) {
-  std::erase_if(all_, [&suspect](const Suspect& other) {
-    return other.job == suspect.job && other.step == suspect.step;
+void Suspects::add(Suspect suspect) {
+  std::erase_if(all_, [&suspect](const Suspect& before) {
+    if (before.job != suspect.job || before.step != suspect.step) return false;
+    suspect.beside = suspect.beside || before.beside;
+    return true;
   });
   all_.push_back(suspect);
   // The oldest may be of a job that never became durable, which nobody will ever clear.
@@ -80,7 +84,9 @@ Status Suspects::save() const {
     std::ofstream file(temporary, std::ios::trunc);
     for (const Suspect& suspect : all_) {
       file << fmt::format("{} {} {} {}\n", suspect.job.text(), suspect.step, suspect.deaths,
-                          suspect.alone ? "alone" : "beside");
+                          !suspect.alone   ? "beside"
+                          : suspect.beside ? "alone,beside"
+                                           : "alone");
     }
     file.close();
     if (file.good() && std::rename(temporary.c_str(), path_.c_str()) == 0) return {};

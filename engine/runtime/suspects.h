@@ -27,7 +27,7 @@ class Suspects {
   void clear(const JobId& job, int step);
 
  private:
-  void add(const Suspect& suspect);
+  void add(Suspect suspect);
   Status save() const;
 
   std::string path_;

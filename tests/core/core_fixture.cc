@@ -302,7 +302,9 @@ void CoreFixture::other_node() {
 
 void CoreFixture::die_with_steps_inside() {
   for (const auto& [name, start] : running_) {
-    suspects_[name] = {start.job, start.step, start.deaths, running_.size() == 1};
+    const bool alone = running_.size() == 1;
+    const bool beside = !alone || suspects_[name].beside;
+    suspects_[name] = {start.job, start.step, start.deaths, alone, beside};
   }
   options_.suspects.clear();
   for (const auto& [name, suspect] : suspects_) options_.suspects.push_back(suspect);

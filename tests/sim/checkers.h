@@ -34,6 +34,7 @@ struct SlotNote {
   uint32_t deaths = 0;
   bool running = false;
   bool alone = false;    // it was, at the last death
+  bool beside = false;   // others were, at the last death or one before it
   bool suspect = false;  // an earlier death struck while it ran
 };
 
@@ -66,6 +67,7 @@ class Checkers {
   // ---- deaths (check_blame.cc)
   // Steps of these were running inside the server when it died.
   void died(const std::vector<StartStep>& inside);
+  void cleared(const ClearSuspect& clear);
 
   // ---- removals (check_removal.cc)
   void clock_jumped(DurationMs by_ms, int64_t monotonic_ms);
@@ -117,7 +119,8 @@ class Checkers {
   std::map<JobKey, std::pair<Salt, uint64_t>> last_shown_;
   struct StepLife {
     uint32_t counted = 0;  // outcomes that count as attempts
-    uint32_t alone = 0;    // deaths of the server with this step alone inside
+    uint32_t blame = 0;    // the most deaths of the server that it may be charged with
+    uint32_t inside = 0;   // deaths over it since it last was no suspect
   };
   std::map<std::pair<JobId, int>, StepLife> lives_;
   std::set<JobId> removed_;

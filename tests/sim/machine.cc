@@ -187,7 +187,9 @@ void Machine::boot(Words& words) {
     suspect.job = *JobId::parse(words.word());
     suspect.step = static_cast<int>(words.number());
     suspect.deaths = static_cast<uint32_t>(words.number());
-    suspect.alone = words.number() != 0;
+    const int64_t company = words.number();
+    suspect.alone = (company & 1) != 0;
+    suspect.beside = (company & 2) != 0;
     options.suspects.push_back(suspect);
   }
   core_ = std::make_unique<Core>(options);

@@ -39,8 +39,8 @@ void World::boot() {
   sweeper_.emplace(options_.broken == Broken::kGrace ? 0 : grace_ms_, now_, monotonic_);
   std::string suspects;
   for (const auto& [key, note] : checkers_.slot) {
-    suspects +=
-        fmt::format(" {} {} {} {}", key.first.text(), key.second, note.deaths, note.alone ? 1 : 0);
+    suspects += fmt::format(" {} {} {} {}", key.first.text(), key.second, note.deaths,
+                            (note.alone ? 1 : 0) + (note.beside ? 2 : 0));
   }
   const int broken = options_.broken == Broken::kGate       ? 1
                      : options_.broken == Broken::kEviction ? 2
@@ -92,7 +92,8 @@ void World::note_deaths() {
   checkers_.died(inside);
   for (auto& [key, note] : checkers_.slot) {
     if (!note.running) continue;
-    note = {note.deaths, false, inside.size() == 1, true};
+    const bool alone = inside.size() == 1;
+    note = {note.deaths, false, alone, note.beside || !alone, true};
   }
 }
 
@@ -131,7 +132,7 @@ void World::carry_out(const Action& action) {
         violated("a step starts that could bring the server down with nobody to blame");
       }
       SlotNote& note = checkers_.slot[{start->job, start->step}];
-      note = {start->deaths, true, false, note.suspect};
+      note = {start->deaths, true, false, note.beside, note.suspect};
     }
   } else if (const auto* stop = std::get_if<StopStep>(&action)) {
     const auto found = running_.find(stop->ticket);
@@ -146,9 +147,7 @@ void World::carry_out(const Action& action) {
   } else if (const auto* more = std::get_if<AdoptMore>(&action)) {
     adopt_room_ = more->room;
   } else if (const auto* clear = std::get_if<ClearSuspect>(&action)) {
-    if (checkers_.slot.erase({clear->job, clear->step}) == 0) {
-      violated("a step is cleared that nobody suspects");
-    }
+    checkers_.cleared(*clear);
   }
 }
 
