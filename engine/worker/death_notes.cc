@@ -27,9 +27,8 @@ void note_culprit() {
   if (t_slot != 0) g_notes->culprit.compare_exchange_strong(nobody, t_slot);
 }
 
-// Whether the limit of memory leaves next to nothing. Writable, since the io lane's limit counts
-// nothing else.
-bool is_memory_full() {
+// Writable, since the io lane's limit counts nothing else.
+bool is_limit_reached() {
   void* probe =
       mmap(nullptr, kMemoryProbeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (probe == MAP_FAILED) return true;
@@ -40,7 +39,7 @@ bool is_memory_full() {
 // The default action follows: SA_RESETHAND, and the fault happens again.
 void on_fatal_signal(int signal) {
   note_culprit();
-  if (is_memory_full()) g_notes->memory_full.store(1);
+  if (is_limit_reached()) g_notes->memory_full.store(1);
   raise(signal);
 }
 
@@ -107,8 +106,13 @@ void set_current_slot(uint32_t slot) {
   t_slot = slot;
 }
 
-void end_if_memory_is_full() {
-  if (g_notes != nullptr && is_memory_full()) abort();
+bool memory_is_full() {
+  return g_notes != nullptr && is_limit_reached();
+}
+
+void retire_with_full_memory() {
+  g_notes->memory_full.store(1);
+  _exit(0);
 }
 
 void write_death_notes(Slab* slab, bool cpu_lane) {
@@ -128,7 +132,12 @@ void write_death_notes(Slab* slab, bool cpu_lane) {
   on_exit(on_regular_exit, nullptr);
 }
 
+bool says_it_retired(int status, const SlabHeader& notes) {
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0 && notes.memory_full.load() != 0;
+}
+
 std::string how_it_died(int status, const SlabHeader& notes) {
+  if (says_it_retired(status, notes)) return "it ended because a step had left it no memory";
   if (!WIFSIGNALED(status)) {
     return fmt::format("it ended with exit status {}", WEXITSTATUS(status));
   }

@@ -15,10 +15,13 @@ void write_death_notes(Slab* slab, bool cpu_lane);
 // Which call the current thread runs: 1 + its slot, 0 for none.
 void set_current_slot(uint32_t slot);
 
-// Ends the process, to the account of the current thread's call, when that call failed where next
-// to no memory is left: what it may still hold would fail the calls beside and after it. Nothing
-// happens in the server's own process. [any, io lane]
-void end_if_memory_is_full();
+// Whether next to no memory is left to this process, below a limit of its own: what a call that
+// failed there may still hold would fail those beside and after it. Never in the server's own
+// process. [any]
+bool memory_is_full();
+
+// Ends the process for that, between two calls: no call is to pay for it. [main, cpu lane]
+[[noreturn]] void retire_with_full_memory();
 
 // A thread that is to note even that its stack overflowed needs another one for the handler.
 class SignalStack {
@@ -28,6 +31,9 @@ class SignalStack {
  private:
   char memory_[16 * 1024];
 };
+
+// Whether it ended by retire_with_full_memory(), or pretends to have. [loop]
+bool says_it_retired(int status, const SlabHeader& notes);
 
 // How the process ended, for a person: `status` as of waitpid, the rest from its notes. [loop]
 std::string how_it_died(int status, const SlabHeader& notes);

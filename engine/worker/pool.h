@@ -85,6 +85,7 @@ class WorkerPool final : public Workers {
   void resolve(WorkerLink& link, int status, int64_t now_us);
   void resolve_all(int64_t now_us);
   int culprit_of(WorkerLink& link);
+  bool has_retired(WorkerLink& link, int status);
   StepOutcome death_outcome(const WorkerLink& link, const WorkerLink::Held& held,
                             const std::string& how) const;
   void requeue(WaitingCall waiting);

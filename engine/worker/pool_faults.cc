@@ -214,6 +214,14 @@ int WorkerPool::culprit_of(WorkerLink& link) {
   return -1;
 }
 
+// Between two calls, for want of memory. One that has not ended any says so without a reason: a
+// call that hid its beginning would go round for ever.
+bool WorkerPool::has_retired(WorkerLink& link, int status) {
+  const auto& held = link.held();
+  return says_it_retired(status, link.slab().header()) && link.calls > held.size() &&
+         std::none_of(held.begin(), held.end(), [&](const auto& call) { return link.begun(call); });
+}
+
 void WorkerPool::requeue(WaitingCall waiting) {
   const Crew which = crew_of(*waiting.call.decl);
   crew(which).waiting.push_front(std::move(waiting));
@@ -233,8 +241,9 @@ void WorkerPool::resolve(WorkerLink& link, int status, int64_t now_us) {
   if (link.words.empty() && link.killed_by_us && killed && overstayed) {
     how = "killed because a step overstayed its time or would not stop";
   }
-  const int culprit = culprit_of(link);
-  if (!link.held().empty() || !link.words.empty()) {
+  const bool retired = has_retired(link, status);
+  const int culprit = retired ? -1 : culprit_of(link);
+  if (!link.held().empty() || retired || !link.words.empty()) {
     log_event(LogLevel::kWarning, "worker.died",
               {{"pid", link.pid}, {"lane", lane_name(link.lane)}, {"how", how}});
   }
@@ -260,7 +269,7 @@ void WorkerPool::resolve(WorkerLink& link, int status, int64_t now_us) {
       }
       finish(held.waiting, requeued_outcome("another step brought the shared worker down"), 0);
     } else {
-      held.waiting.lost++;
+      held.waiting.lost += retired ? 0 : 1;
       requeue(std::move(held.waiting));
     }
   }

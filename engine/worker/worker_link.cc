@@ -260,6 +260,8 @@ WorkerLink::Heard WorkerLink::receive(std::string* buffer, std::vector<Reply>* r
   while (socket_ >= 0) {
     const ssize_t got = recv(socket_, buffer->data(), buffer->size(), MSG_TRUNC);
     if (got < 0 && errno == EINTR) continue;
+    // It ended with calls unread; that is told once, and before what it had said.
+    if (got < 0 && errno == ECONNRESET) continue;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Heard::kFine;
     if (got <= 0) return Heard::kGone;
     if (static_cast<size_t>(got) > buffer->size()) return Heard::kGarbage;

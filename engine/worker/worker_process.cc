@@ -145,14 +145,19 @@ size_t spin(Inbox* inbox) {
       if (end.status == MR_FAILED) end.message += refusal_words(context->slab->header());
       *last = end.run_us;
       worked_hard = worked_hard || end.run_us > kLargeWorkUs || body.large();
+      // To fill memory takes its time; to look costs as much as the quickest steps do.
+      const bool look = end.run_us > kQuickStepUs || end.status == MR_FAILED;
+      const bool full = look && memory_is_full();
       unsent = context->replies->add(frame.ticket, &end);
       const int64_t now_us = monotonic_us();
       if (unsent == 1) first_unsent_us = now_us;
       const bool once = body.input().step->decl.effect == Effect::kOnce;
-      if (once || unsent >= kRepliesPerPacket || now_us - first_unsent_us > kReplyDelayUsMax) {
+      if (full || once || unsent >= kRepliesPerPacket ||
+          now_us - first_unsent_us > kReplyDelayUsMax) {
         context->replies->flush();
         unsent = 0;
       }
+      if (full) retire_with_full_memory();  // what it holds would fail the next
     }
     if (cutter.malformed()) abort();
   }

@@ -81,7 +81,8 @@ void WorkerThreads::call(const Work& work) {
     const uint32_t noted = running == nullptr ? 0 : running->enter(body.noted());
     run_step(input, context_->area, &end);
     if (running != nullptr) running->leave(noted);
-    if (end.status == MR_FAILED) end_if_memory_is_full();
+    // To the account of this call: the others run still, and cannot be heard of first.
+    if (end.status == MR_FAILED && memory_is_full()) abort();
     set_current_slot(0);
   }
   context_->replies->add(frame.ticket, &end);

@@ -227,6 +227,29 @@ TEST(Fault, MemoryIsBoundedAndTheWorkerGoesOn) {
   EXPECT_EQ(t.run(t.fault("ok")).kind, Kind::kSucceeded);
 }
 
+// Whatever a step keeps, be it one that fails or one that succeeds, no other one pays for it.
+TEST(Fault, AWorkerWithoutMemoryRetiresAndNobodyBehindPays) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's address space cannot be bounded";
+#endif
+  WorkerOptions options = WorkerFixture::faulty();
+  options.cpu = 1;
+  WorkerFixture t(options);
+  for (int round = 0; round < 6; round++) {  // more often than a call may be lost
+    std::vector<Ticket> behind;
+    const Ticket fails = t.start(t.fault("allocate"));
+    behind.push_back(t.start(t.fault("need")));
+    const Ticket leaks = t.start(t.fault("leak"));
+    behind.push_back(t.start(t.fault("need")));
+    EXPECT_EQ(t.wait(fails).reason, "no_memory");
+    EXPECT_EQ(t.wait(leaks).kind, Kind::kSucceeded);
+    for (const Ticket ticket : behind) {
+      const StepOutcome outcome = t.wait(ticket);
+      EXPECT_EQ(outcome.kind, Kind::kSucceeded) << outcome.message;
+    }
+  }
+}
+
 TEST(Fault, WrongUseOfTheHostIsAnInvalidResult) {
   WorkerFixture t(WorkerFixture::faulty());
   for (const char* how : {"undeclared", "failed", "cancelled", "status", "thread", "wrong_output",

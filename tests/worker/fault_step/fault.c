@@ -20,13 +20,22 @@
 
 static volatile int sink;
 
-static int32_t allocate_without_end(const mr_call* call) {
+static int32_t allocate_without_end(const mr_call* call, int ends_well) {
   for (;;) {
     char* block = malloc(1 << 20);
+    if (block == NULL && ends_well) return MR_OK;
     if (block == NULL) return call->host->fail(call, "no_memory", "malloc said no");
     block[1000] = 1; /* the limit is one of addresses */
     sink += block[1000];
   }
+}
+
+/* More than is left when a step has used up all. */
+static int32_t need_much(const mr_call* call) {
+  char* block = malloc(64 << 20);
+  if (block == NULL) return call->host->fail(call, "no_memory", "malloc said no");
+  free(block);
+  return MR_OK;
 }
 
 /* As most code does: without a look at what malloc() says. */
@@ -212,7 +221,9 @@ static int32_t run(const mr_call* call) {
   }
   if (strcmp(how, "sleep") == 0) return sleep_politely(call, n);
   if (strcmp(how, "say_and_sleep") == 0) return say_and_sleep(call, path, n);
-  if (strcmp(how, "allocate") == 0) return allocate_without_end(call);
+  if (strcmp(how, "allocate") == 0) return allocate_without_end(call, 0);
+  if (strcmp(how, "leak") == 0) return allocate_without_end(call, 1);
+  if (strcmp(how, "need") == 0) return need_much(call);
   if (strcmp(how, "garbage") == 0) return write_garbage(n);
   if (strcmp(how, "write") == 0) return write_much(call, n);
   if (strcmp(how, "turns") == 0) return write_by_turns(call, n);
