@@ -239,7 +239,7 @@ TEST(Fault, AWorkerWithoutMemoryRetiresAndNobodyBehindPays) {
     std::vector<Ticket> behind;
     const Ticket fails = t.start(t.fault("allocate"));
     behind.push_back(t.start(t.fault("need")));
-    const Ticket leaks = t.start(t.fault("leak"));
+    const Ticket leaks = t.start(t.fault("allocate", 1));
     behind.push_back(t.start(t.fault("need")));
     EXPECT_EQ(t.wait(fails).reason, "no_memory");
     EXPECT_EQ(t.wait(leaks).kind, Kind::kSucceeded);

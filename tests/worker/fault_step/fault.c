@@ -221,8 +221,7 @@ static int32_t run(const mr_call* call) {
   }
   if (strcmp(how, "sleep") == 0) return sleep_politely(call, n);
   if (strcmp(how, "say_and_sleep") == 0) return say_and_sleep(call, path, n);
-  if (strcmp(how, "allocate") == 0) return allocate_without_end(call, 0);
-  if (strcmp(how, "leak") == 0) return allocate_without_end(call, 1);
+  if (strcmp(how, "allocate") == 0) return allocate_without_end(call, n != 0);
   if (strcmp(how, "need") == 0) return need_much(call);
   if (strcmp(how, "garbage") == 0) return write_garbage(n);
   if (strcmp(how, "write") == 0) return write_much(call, n);
