@@ -250,6 +250,31 @@ TEST(Fault, AWorkerWithoutMemoryRetiresAndNobodyBehindPays) {
   }
 }
 
+// Regression: a socket tells first that its other end went with calls unread, and only then what
+// that had sent.
+TEST(Fault, WhatAWorkerSaidBeforeItEndedWithCallsUnreadIsHeard) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's address space cannot be bounded";
+#endif
+  WorkerOptions options = WorkerFixture::faulty();
+  options.cpu = 1;
+  WorkerFixture t(options);
+  EXPECT_EQ(t.run(t.fault("ok")).kind, Kind::kSucceeded);
+  const std::vector<int> workers = processes_named("millrace-cpu");
+  ASSERT_EQ(workers.size(), 1u);
+  const Ticket last = t.start(t.fault("allocate", 1));
+  t.workers->flush();
+  const Ticket unread = t.start(t.fault("ok"));
+  t.workers->flush();
+  // Nothing is heard meanwhile.
+  const auto lives = [&] { return processes_named("millrace-cpu") == workers; };
+  for (const int64_t end_us = monotonic_us() + 60'000'000; lives() && monotonic_us() < end_us;) {
+    poll(nullptr, 0, 1);
+  }
+  EXPECT_EQ(t.wait(last).kind, Kind::kSucceeded);
+  EXPECT_EQ(t.wait(unread).kind, Kind::kSucceeded);
+}
+
 TEST(Fault, WrongUseOfTheHostIsAnInvalidResult) {
   WorkerFixture t(WorkerFixture::faulty());
   for (const char* how : {"undeclared", "failed", "cancelled", "status", "thread", "wrong_output",
