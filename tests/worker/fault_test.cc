@@ -216,11 +216,20 @@ TEST(Fault, CallsBehindALongStepAreTakenByAnIdleWorker) {
   EXPECT_EQ(t.wait(slow).kind, Kind::kSucceeded);
 }
 
-TEST(Fault, MemoryIsBoundedAndTheWorkerGoesOn) {
+// One worker, whose memory steps use up.
+class FaultOfMemory : public testing::Test {
+ protected:
+  void SetUp() override {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer's address space cannot be bounded";
+    GTEST_SKIP() << "a sanitizer's address space cannot be bounded";
 #endif
-  WorkerFixture t(WorkerFixture::faulty());
+    options_.cpu = 1;
+  }
+  WorkerOptions options_ = WorkerFixture::faulty();
+};
+
+TEST_F(FaultOfMemory, IsBoundedAndTheLaneGoesOn) {
+  WorkerFixture t(options_);
   const StepOutcome outcome = t.run(t.fault("allocate"));
   EXPECT_EQ(outcome.kind, Kind::kFailed);
   EXPECT_EQ(outcome.reason, "no_memory");
@@ -228,13 +237,8 @@ TEST(Fault, MemoryIsBoundedAndTheWorkerGoesOn) {
 }
 
 // Whatever a step keeps, be it one that fails or one that succeeds, no other one pays for it.
-TEST(Fault, AWorkerWithoutMemoryRetiresAndNobodyBehindPays) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer's address space cannot be bounded";
-#endif
-  WorkerOptions options = WorkerFixture::faulty();
-  options.cpu = 1;
-  WorkerFixture t(options);
+TEST_F(FaultOfMemory, RetiresTheWorkerAndNobodyBehindPays) {
+  WorkerFixture t(options_);
   for (int round = 0; round < 6; round++) {  // more often than a call may be lost
     std::vector<Ticket> behind;
     const Ticket fails = t.start(t.fault("allocate"));
@@ -252,13 +256,8 @@ TEST(Fault, AWorkerWithoutMemoryRetiresAndNobodyBehindPays) {
 
 // Regression: a socket tells first that its other end went with calls unread, and only then what
 // that had sent.
-TEST(Fault, WhatAWorkerSaidBeforeItEndedWithCallsUnreadIsHeard) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer's address space cannot be bounded";
-#endif
-  WorkerOptions options = WorkerFixture::faulty();
-  options.cpu = 1;
-  WorkerFixture t(options);
+TEST_F(FaultOfMemory, WhatAWorkerSaidBeforeItEndedWithCallsUnreadIsHeard) {
+  WorkerFixture t(options_);
   EXPECT_EQ(t.run(t.fault("ok")).kind, Kind::kSucceeded);
   const std::vector<int> workers = processes_named("millrace-cpu");
   ASSERT_EQ(workers.size(), 1u);
